@@ -45,7 +45,7 @@ class Graph:
         """Tensor → the nodes that read it, in their order, each once."""
         users: dict[str, list[Node]] = {}
         for node in self.nodes:
-            for name in dict.fromkeys(node.inputs):
+            for name in dict.fromkeys(filter(None, node.inputs)):
                 users.setdefault(name, []).append(node)
         return users
 

@@ -1,5 +1,5 @@
-"""Operators that TVM's importer computes wrongly where values are infinite, or no numbers: written
-in others.
+"""Operators that TVM's importer computes wrongly where values are infinite or no numbers, or cannot
+compile: written in others.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,20 @@ _Rule = Callable[[onnx.NodeProto, str, "_Writer"], None]
 
 def spelled_out(graph: Graph, proto: onnx.NodeProto, constants: Constants) -> list[onnx.NodeProto]:
     """The nodes that compute what `proto` does; their numbers are added to `constants`."""
+    writer = _Writer(proto.output[0], constants)
+    if proto.op_type == "Equal" and _dtype(graph, proto.input[0]) == "bool":
+        _equal_bools(proto, writer)
+        return writer.nodes
     rule, known = _RULES.get(proto.op_type), graph.tensors.get(proto.output[0])
     if rule is None or proto.domain or known is None or not known.dtype.startswith("float"):
         return [proto]
-    writer = _Writer(proto.output[0], constants)
     rule(proto, known.dtype, writer)
     return writer.nodes
+
+
+def _dtype(graph: Graph, name: str) -> str:
+    constant = graph.constants.get(name)
+    return graph.tensors[name].dtype if constant is None else constant.dtype.name
 
 
 class _Writer:
@@ -48,6 +56,11 @@ class _Writer:
         name = f"{self._name} {value}"
         self._constants[name] = np.array(value, dtype)
         return name
+
+
+def _equal_bools(proto: onnx.NodeProto, writer: _Writer) -> None:
+    """Give what is not either alone: TVM's code compares one bit as if it were a float."""
+    writer.op("Not", writer.op("Xor", *proto.input), last=True)
 
 
 def _thresholded_relu(proto: onnx.NodeProto, dtype: str, writer: _Writer) -> None:

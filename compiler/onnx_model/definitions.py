@@ -64,7 +64,7 @@ def _with_functions(model: "onnx.ModelProto") -> "onnx.ModelProto | None":
 
     versions = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
     read = {value.name for value in model.graph.output}
-    read.update(name for node in model.graph.node for name in node.input)
+    read.update(name for node in model.graph.node for name in node.input if name)
     places = [
         i
         for i, node in enumerate(model.graph.node)

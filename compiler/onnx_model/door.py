@@ -81,7 +81,7 @@ def enter(
 
 def _model(path: Path, notes: list[str]) -> "onnx.ModelProto":
     if path.suffix == exported.SUFFIX:
-        return io.in_todays_form(exported.to_onnx(path, notes), path, notes)
+        return exported.to_onnx(path, notes)
     return io.load_model(path, notes)
 
 

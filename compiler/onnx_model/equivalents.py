@@ -19,6 +19,7 @@ from edgekiln.compiler.onnx_model import (
     selection,
 )
 from edgekiln.compiler.onnx_model.node_writer import NodeWriter
+from edgekiln.compiler.onnx_model.raising import raised
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts, rewrite
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ _AXES_ARE_AN_OPERAND = 18  # of reductions since this operator set
 _SIZES_ARE_AN_OPERAND = 13  # of a Split, likewise
 _ROWS_ARE_ONE_AXIS = 13  # of a Hardmax since this operator set
 _MASKS_ARE_BOOL = 10  # Dropout's since this operator set
+# The operator set since which an operator has the form that rules read, or there is what they
+# write: a Where, bounds of a Slice and of a Clip that are operands.
+_KNOWN_SINCE = {"GRU": 11, "LSTM": 11, "LpNormalization": 9, "RNN": 11, "Slice": 10, "TopK": 10}
+_ONNX = ("", "ai.onnx")
 
 
 def write_in_others(model: "onnx.ModelProto") -> int:
@@ -42,15 +47,35 @@ def write_in_others(model: "onnx.ModelProto") -> int:
         How many operators were rewritten.
     """
     names = {name for rules in _OF_DOMAINS.values() for name in rules}
+    newer = _in_newer_words(model)
     if names.isdisjoint(node.op_type for node in model.graph.node):
-        return 0
+        return newer
 
     def rule(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
         domain = "" if node.domain == "ai.onnx" else node.domain
         found = _OF_DOMAINS[domain].get(node.op_type) if domain in _OF_DOMAINS else None
         return found(facts, node) if found else None
 
-    return rewrite(model, rule)
+    return newer + rewrite(model, rule)
+
+
+def _in_newer_words(model: "onnx.ModelProto") -> int:
+    """Say in place what is older than rules can read, or than the words that they write with.
+
+    Returns:
+        1 if it was, else 0.
+
+    Raises:
+        UnsupportedError: ONNX knows no way.
+    """
+    opset = max((o.version for o in model.opset_import if o.domain in _ONNX), default=1)
+    if not any(
+        node.domain in _ONNX and opset < _KNOWN_SINCE.get(node.op_type, 0)
+        for node in model.graph.node
+    ):
+        return 0
+    model.CopyFrom(raised(model, opset, _SIZES_ARE_AN_OPERAND))
+    return 1
 
 
 def _unit_length(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":

@@ -7,6 +7,8 @@ from edgekiln.compiler.onnx_model.nested import graphs_of, tensors_of
 if TYPE_CHECKING:
     import onnx
 
+NOTE = "its half floats (float16 or bfloat16) are computed in float32"
+
 # Attributes that say a type by its number.
 _TYPES = ("to", "dtype")
 

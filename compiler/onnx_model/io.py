@@ -164,7 +164,7 @@ def in_todays_form(model: "onnx.ModelProto", path: Path, notes: list[str]) -> "o
         notes.append(f"{count} weights were read from a file beside it")
     model = validate.validated(model, where)
     if half.to_float32(model):
-        notes.append("its half floats (float16 or bfloat16) are computed in float32")
+        notes.append(half.NOTE)
     if before := _control_flow(model):
         plain = folding.settle(model)
         if gone := before - _control_flow(plain):

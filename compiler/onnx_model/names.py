@@ -1,6 +1,7 @@
 """Names a user recognises. `torch.onnx.export` calls nodes node_Conv_138 and tensors getitem_3."""
 
 import ast
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model import operators
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     import onnx
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
+# What the exporter puts behind the name of an input that is an output, too.
+_GIVEN_AWAY = "_orig"
 
 
 def name_after_modules(model: "onnx.ModelProto") -> None:
@@ -23,7 +26,7 @@ def name_after_modules(model: "onnx.ModelProto") -> None:
     taken = set(kept)
     renamed: dict[str, str] = {}
     for node in model.graph.node:
-        node.name = _unique(_name(node, weights), taken)
+        node.name = unique(_name(node, weights), taken)
         for index, tensor in enumerate(node.output):
             if tensor and tensor not in kept:
                 renamed[tensor] = node.name if index == 0 else f"{node.name}.{index}"
@@ -32,6 +35,26 @@ def name_after_modules(model: "onnx.ModelProto") -> None:
             for index, name in enumerate(names):
                 names[index] = renamed.get(name, name)
     del model.graph.value_info[:]  # shapes under the old names
+
+
+def restore_inputs(model: "onnx.ModelProto", known: Collection[str]) -> None:
+    """Give each input that is an output, too, the name again that it has in the program: the
+    exporter has given that to the output.
+    """
+    graph = model.graph
+    taken = {name for node in graph.node for name in (*node.input, *node.output)} | {*known}
+    renamed: dict[str, str] = {}
+    for value in graph.input:
+        name = value.name.removesuffix(_GIVEN_AWAY)
+        if value.name not in known and name in known:
+            renamed |= {value.name: name, name: unique(f"{name}_out", taken)}
+    for value in (*graph.input, *graph.output):
+        value.name = renamed.get(value.name, value.name)
+    for node in graph.node:
+        for operands in (node.input, node.output):
+            operands[:] = [renamed.get(name, name) for name in operands]
+    if renamed:
+        del graph.value_info[:]  # types under the old names
 
 
 def strip_traces(model: "onnx.ModelProto") -> None:
@@ -64,7 +87,8 @@ def _module(scopes: str) -> str:
     return str(["", *ast.literal_eval(scopes)][-2])
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def unique(name: str, taken: set[str]) -> str:
+    """`name`, or one that begins so and is not taken; it then is."""
     count, candidate = 0, name
     while candidate in taken:
         count += 1

@@ -113,7 +113,7 @@ def facts_of(model: "onnx.ModelProto") -> ModelFacts:
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
         # A node that reads a tensor twice, as x · x does, is one reader.
-        for name in dict.fromkeys(node.input):
+        for name in dict.fromkeys(filter(None, node.input)):
             readers.setdefault(name, []).append(node)
     return ModelFacts(
         shapes={v.name: extents.extents(v) for v in values if v.type.tensor_type.HasField("shape")},

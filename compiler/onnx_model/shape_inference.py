@@ -65,8 +65,10 @@ def inferred(
             return plain
         if len(part.graph.node) == len(model.graph.node):
             return result
-        made = {name for node in part.graph.node for name in node.output}
-        open_ends -= made
+        found = open_ends & {name for node in part.graph.node for name in node.output}
+        if not found:  # a name that a graph inside has again
+            return plain
+        open_ends -= found
 
 
 def _values(model: "onnx.ModelProto") -> "Iterator[onnx.ValueInfoProto]":
@@ -89,6 +91,8 @@ def _of_open_length(model: "onnx.ModelProto") -> Iterator[str]:
         for name in node.output:
             kind = known.get(name)
             shape = kind.shape.dim if kind is not None and kind.HasField("shape") else None
+            if not name:  # a result that is not asked for
+                continue
             if shape is None or (len(shape) == 1 and not shape[0].HasField("dim_value")):
                 yield name
 
@@ -118,8 +122,10 @@ def _without_readers(model: "onnx.ModelProto", open_ends: Set[str]) -> "onnx.Mod
 
 
 def _read(node: "onnx.NodeProto") -> Iterator[str]:
-    """A node's operands, and those of the graphs inside it."""
-    yield from node.input
+    """A node's operands, and those of the graphs inside it; not the empty name of one that is left
+    out.
+    """
+    yield from filter(None, node.input)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:

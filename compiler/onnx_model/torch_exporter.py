@@ -62,8 +62,13 @@ def traced(
     return model
 
 
-def tidy(model: "onnx.ModelProto") -> None:
-    """Name the exporter's nodes and tensors after the user's modules, and forget this machine."""
+def tidy(model: "onnx.ModelProto", called: str) -> None:
+    """Name the exporter's nodes and tensors after the user's modules, and forget this machine.
+
+    Raises:
+        UnsupportedError: what the exporter has written is no valid model; the message calls the
+            model `called`.
+    """
     import onnx
 
     # In this order: the rewrite passes on the metadata that names are read from, and what
@@ -71,7 +76,14 @@ def tidy(model: "onnx.ModelProto") -> None:
     rewrites.pool_from_reduce_mean(model)
     names.name_after_modules(model)
     names.strip_traces(model)
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        lines = [line for each in str(error).splitlines() if (line := each.strip())]
+        raise UnsupportedError(
+            f"{called}: PyTorch's exporter makes no valid ONNX of it: {' '.join(lines)[:300]}",
+            hint="rewrite the part that it names in other operators",
+        ) from error
 
 
 def require_equal(
@@ -86,13 +98,15 @@ def require_equal(
         expected: by PyTorch, a row a sample.
         got: by ONNX Runtime, of the same shape.
         tolerance: a share of the largest number of all samples: a small one may differ by all of
-            itself.
+            itself. Infinities and NaN are to be in the same places.
 
     Raises:
-        MismatchError: they differ by more, or one is NaN.
+        MismatchError: they differ by more, or one alone is NaN.
     """
-    difference = float(np.abs(expected - got).max(initial=0.0))
-    largest = float(np.abs(expected).max(initial=0.0))
+    same = (expected == got) | (np.isnan(expected) & np.isnan(got))
+    unlike = np.abs(expected[~same] - got[~same])
+    difference = float(unlike.max(initial=0.0))
+    largest = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
     if not difference <= tolerance * largest:  # also when it is NaN
         raise MismatchError(
             f"the exported model differs from PyTorch by {difference:.3g} "

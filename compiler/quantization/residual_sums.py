@@ -27,30 +27,50 @@ def residual_sums(model: "onnx.ModelProto") -> frozenset[str]:
 
     They are the additions that a normalization of rows reads, sums that only such an addition reads
     (of the embeddings that a stream begins with), the normalizations that it reads (where blocks
-    normalize behind their sum), and views between a block's last product and its addition.
+    normalize behind their sum), and views: of the stream, which may change its shape on the way,
+    and between a block's last product and its addition.
     """
     facts = rewriting.facts_of(model)
-    normalized = {node.input[0] for node in model.graph.node if node.op_type in _NORMS}
-    sums = [
-        node for node in model.graph.node if node.op_type == "Add" and node.output[0] in normalized
-    ]
+    sums: dict[str, onnx.NodeProto] = {}
+    found: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type in _NORMS:
+            maker, views = _behind_views(facts, node.input[0])
+            if maker is not None and maker.op_type == "Add":
+                sums[maker.name] = maker
+                found |= {view.name for view in views}
     if len(sums) < _FEWEST:
         return frozenset()
     weighted = products.real_weights(model)
-    found = {node.name for node in sums}
-    while sums:
-        for name in sums.pop().input:
-            maker = facts.makers.get(name)
+    found |= sums.keys()
+    waiting = list(sums.values())
+    while waiting:
+        for name in waiting.pop().input:
+            maker, views = _behind_views(facts, name)
             if maker is not None and maker.op_type in _NORMS:
                 found.add(maker.name)
-            if maker is not None and maker.name not in found and _sums_only(facts, maker, weighted):
+            of_stream = maker is not None and maker.name in found
+            if maker is not None and not of_stream and _sums_only(facts, maker, weighted):
                 found.add(maker.name)
-                sums.append(maker)
-            # A view between a block's last product and the sum: the product then gives floats.
-            while maker is not None and maker.op_type in _VIEWS and facts.alone(maker.output[0]):
-                found.add(maker.name)
-                maker = facts.makers.get(maker.input[0])
+                waiting.append(maker)
+            for view in views:
+                # Of a view that the sum alone reads, the product then gives floats.
+                if not of_stream and facts.alone(view.output[0]) is None:
+                    break
+                found.add(view.name)
     return frozenset(found)
+
+
+def _behind_views(
+    facts: rewriting.ModelFacts, name: str
+) -> "tuple[onnx.NodeProto | None, list[onnx.NodeProto]]":
+    """What makes a tensor, but for its shape, and the views between, the last one first."""
+    views: list[onnx.NodeProto] = []
+    maker = facts.makers.get(name)
+    while maker is not None and maker.op_type in _VIEWS:
+        views.append(maker)
+        maker = facts.makers.get(maker.input[0])
+    return maker, views
 
 
 def _sums_only(

@@ -118,7 +118,7 @@ def to_onnx(
     found = model_inputs.of_model(model).batch
     if found not in (None, batch):  # the example's, of which nobody knows
         return to_onnx(module, about, opset=opset, batch=1)
-    torch_exporter.tidy(model)
+    torch_exporter.tidy(model, about.factory)
     return model
 
 

@@ -129,6 +129,54 @@ def test_the_least_integer_equals_itself(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, [False, False, True])
 
 
+@pytest.mark.parametrize(
+    ("shape", "call", "result"),
+    [
+        ("3, 8", "Slice <axes = [1], starts = [2], ends = [7]> (x)", "3, 5"),
+        ("3, 8", "LpNormalization <axis = 1> (x)", "3, 8"),
+        ("5, 1, 3", "GRU <hidden_size = 4, clip = 0.5> (x, w, r)", "5, 1, 1, 4"),
+    ],
+    ids=["Slice", "LpNormalization", "GRU"],
+)
+def test_operators_as_they_were_in_2018(tmp_path: Path, shape: str, call: str, result: str) -> None:
+    draw = np.random.default_rng(1)
+    weights = {
+        name: draw.normal(size=(1, 12, width)).astype(np.float32)
+        for name, width in (("w", 3), ("r", 4))
+        if name in call
+    }
+    path = parsed(
+        tmp_path, f"m (float[{shape}] x) => (float[{result}] y) {{ y = {call} }}",
+        opset=7, **weights,
+    )  # fmt: skip
+    x = images(*map(int, shape.split(",")))
+    np.testing.assert_allclose(ours(path, x)[0], reference(path, x)[0], atol=1e-6)
+
+
+def test_the_greatest_as_they_were_looked_for_in_2018(tmp_path: Path) -> None:
+    path = parsed(
+        tmp_path, "m (float[3, 8] x) => (float[3, 2] y, int64[3, 2] i) { y, i = TopK <k = 2> (x) }",
+        opset=7,
+    )  # fmt: skip
+    x = images(3, 8)
+    (y, i), expected = ours(path, x), reference(path, x)
+    np.testing.assert_array_equal(y, expected[0])
+    np.testing.assert_array_equal(i, expected[1])
+
+
+def test_truth_values_are_compared(tmp_path: Path) -> None:
+    path = parsed(
+        tmp_path,
+        "m (bool[4] x, bool[4] z) => (bool[4] y, bool[4] k) "
+        "{ y = Equal (x, z)\n k = Equal (x, known) }",
+        known=np.array([True]),
+    )
+    x, z = np.array([False, False, True, True]), np.array([False, True, False, True])
+    y, k = program(path).run(x, z)
+    np.testing.assert_array_equal(y, [True, False, False, True])
+    np.testing.assert_array_equal(k, x)
+
+
 @pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin", "Max", "Min", "ArgMax", "ArgMin"])
 @pytest.mark.parametrize("last", [0, 1])
 def test_rows_of_infinities_have_a_greatest_and_a_least(tmp_path: Path, op: str, last: int) -> None:

@@ -118,6 +118,27 @@ def test_activations_between_two_products_are_found(body: str, inner: set[str]) 
     assert inner_activations(make(body, shapes, x="1, 4, 8", y="1, 4, 8")) == inner
 
 
+def test_a_stream_may_change_its_shape_on_the_way() -> None:
+    """As that of a Swin does between images and rows."""
+    body = """
+        n0 = LayerNormalization <axis = -1> (x, scale, offset)
+        p0 = MatMul (n0, w)
+        s0 = Add (x, p0)
+        v0 = Reshape (s0, image)
+        n1 = LayerNormalization <axis = -1> (v0, scale, offset)
+        p1 = MatMul (n1, w)
+        s1 = Add (v0, p1)
+        v1 = Reshape (s1, rows)
+        n2 = LayerNormalization <axis = -1> (v1, scale, offset)
+        p2 = MatMul (n2, w)
+        y = Add (p2, v1)
+    """
+    shapes = {"image": np.array([1, 2, 3, 8]), "rows": np.array([1, 6, 8])}
+    weights = {"w": (8, 8), "scale": (8,), "offset": (8,)}
+    model = make(body, weights, x="1, 6, 8", y="1, 6, 8", constants=shapes)
+    assert residual_sums(model) == {"s0", "v0", "s1", "v1"}
+
+
 def test_a_mask_takes_no_codes_from_the_scores_beside_it() -> None:
     """What a softmax gives no weight may lie anywhere below, as the -10,000 of a mask does."""
     body = """
