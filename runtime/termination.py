@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
+# In the environment of a process: who started it, by its number, watches it, and tells the user why
+# it ended.
+WATCHED = "EDGEKILN_WATCHED"
 _AGAIN_S = 0.05  # until a signal whose exception was lost is sent again
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # prctl(2)

@@ -1,6 +1,7 @@
 """The `edgekiln` program: subcommands imported when they are asked for, errors as two lines."""
 
 import importlib
+import os
 import traceback
 from importlib import metadata
 from typing import Any
@@ -9,7 +10,7 @@ import click
 
 from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.runtime.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EdgeKilnError
-from edgekiln.runtime.termination import TerminatedError, unwound_by_sigterm
+from edgekiln.runtime.termination import WATCHED, TerminatedError, unwound_by_sigterm
 
 COMMANDS = {
     "build": "edgekiln.compiler.cli.build:build",
@@ -98,7 +99,8 @@ class LazyGroup(click.Group):
                 traceback.print_exc()
             by_signal = isinstance(error, TerminatedError)
             ended = "terminated" if by_signal else "interrupted"
-            click.echo(f"{ended}; run the same command again to resume", err=True)
+            if WATCHED not in os.environ:
+                click.echo(f"{ended}; run the same command again to resume", err=True)
             ctx.exit(EXIT_TERMINATED if by_signal else EXIT_INTERRUPTED)
 
 

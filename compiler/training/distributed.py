@@ -18,6 +18,7 @@ from edgekiln.compiler.pipeline import locks
 from edgekiln.compiler.pipeline.atomic_io import explained
 from edgekiln.compiler.pipeline.layout import Layout
 from edgekiln.runtime.errors import TrainingError
+from edgekiln.runtime.termination import WATCHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Says to a process who started it, by its number, watches it, and tells the user why it ended.
-WATCHED = "EDGEKILN_WATCHED"
 LOST = 75  # the exit code of a watched process whose peers are gone
 _ADDRESS_OF_INTERFACE = 0x8915  # SIOCGIFADDR of Linux (netdevice(7))
 _SEEN_S = 5.0  # until a file is seen on another machine

@@ -13,9 +13,9 @@ from typing import IO
 
 from edgekiln.compiler.pipeline.layout import Layout
 from edgekiln.compiler.pipeline.ranks import cores_each, is_worker
-from edgekiln.compiler.training.distributed import LOST, WATCHED, require_one_store
+from edgekiln.compiler.training.distributed import LOST, require_one_store
 from edgekiln.runtime.errors import TrainingError
-from edgekiln.runtime.termination import end_with_parent, terminate
+from edgekiln.runtime.termination import WATCHED, end_with_parent, terminate
 
 _COMMAND = "from edgekiln.compiler.cli import main; main()"
 _LOOKS_S = 0.1  # between two looks at the processes

@@ -49,13 +49,18 @@ def tokens(lines: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return ids, np.array([each.attention_mask for each in found], np.int64)
 
 
-def samples() -> dict[str, list[tuple[dict[str, np.ndarray], str]]]:
-    """The usual split: numbers of tokens and mask of each text, and its topic."""
+def samples() -> dict[str, list[tuple[dict[str, np.ndarray], int]]]:
+    """The usual split: numbers of tokens and mask of each text, and its topic's place in the
+    alphabet.
+    """
     parts = {}
     for part in ("train", "test"):
         lines, topics = texts(part)
+        places = {topic: place for place, topic in enumerate(sorted(set(topics)))}
         rows = zip(*tokens(lines), topics, strict=True)
-        parts[part] = [({"input_ids": i, "attention_mask": m}, topic) for i, m, topic in rows]
+        parts[part] = [
+            ({"input_ids": ids, "attention_mask": mask}, places[topic]) for ids, mask, topic in rows
+        ]
     return parts
 
 

@@ -79,6 +79,11 @@ def samples_of(
 
 
 def _stacked(reference: str, found: object, most: int) -> dict[str, NDArray[np.generic]]:
+    if isinstance(found, Mapping) and "train" in found:
+        raise InputError(
+            f"{reference}: gives {', '.join(map(str, found))}, and nothing says what is learned",
+            hint='say it: --task classification, or task = "classification" in the recipe',
+        )
     if isinstance(found, Mapping):  # all samples of each input
         return {str(key): _array(value)[:most] for key, value in found.items()}
     rows: dict[str, list[NDArray[np.generic]]] = {}

@@ -34,6 +34,10 @@ def module(tmp_path, monkeypatch):
         textwrap.dedent("""
         import numpy as np
 
+        def parts():
+            pairs = [(np.zeros(3, np.float32), 1)] * 20
+            return {"train": pairs, "test": pairs}
+
         def rows(count=40):
             for index in range(count):
                 yield np.full((3, 5), index, np.float32)
@@ -163,6 +167,13 @@ def test_a_factory_gives_several_inputs_by_name(module):
     found = data.load_samples(f"{module}:named", 0)
     assert found.arrays["a"].shape == (20, 2)
     assert found.arrays["b"].shape == (20,)
+
+
+def test_data_in_parts_are_to_be_learned_from(module):
+    with pytest.raises(InputError) as caught:
+        data.load_samples(f"{module}:parts", 0)
+    assert "gives train, test, and nothing says what is learned" in caught.value.message
+    assert "--task classification" in caught.value.hint
 
 
 def test_a_data_sets_labels_are_left_out(module):

@@ -86,7 +86,8 @@ def test_who_is_ended_takes_its_processes_along(tmp_path):
     process.terminate()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert said.endswith("interrupted; run the same command again to resume\n")
+    assert said.endswith("terminated; run the same command again to resume\n")
+    assert said.count("terminated") == 1
     assert all(is_gone(worker) for worker in workers)
 
 
