@@ -18,9 +18,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from edgekiln.compiler.build.result import BuildResult
 
 _SPEECH = Path("/usr/share/pocketsphinx/test/data/librivox")  # of Debian's pocketsphinx-testdata
 _SEED = 0
@@ -153,31 +157,49 @@ def _row(model: DomainModel, folder: Path, seconds: str) -> str:
         missing = model.package if found is None else "its data"
         return f"| {model.name} | not measured: {missing} is not installed |"
     source = Path(found.origin).parent / model.file
-    command = [
-        str(Path(sys.executable).with_name("edgekiln")), "build", str(source), *model.options,
-        "--calibrate", data, "--out", str(folder), "--bench-seconds", seconds, "--json",
-    ]  # fmt: skip
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    (folder / f"{model.name.replace(' ', '-')}.json").write_text(built.stdout)
-    if built.returncode:
-        return f"| {model.name} | {built.stderr.strip().splitlines()[-2]} |"
-    return "| " + " | ".join((model.name, *_cells(json.loads(built.stdout)))) + " |"
+    options = (*model.options, "--calibrate", data, "--out", folder, "--bench-seconds", seconds)
+    built = build(str(source), *options, record=folder / f"{model.name.replace(' ', '-')}.json")
+    cells = (built,) if isinstance(built, str) else _cells(built)
+    return "| " + " | ".join((model.name, *cells)) + " |"
 
 
-def _cells(build: dict[str, list[dict[str, object]]]) -> Iterator[str]:
-    """What the build says of its program, as the table has it."""
+def build(
+    model: str, *options: object, record: Path, folder: Path | None = None
+) -> "BuildResult | str":
+    """What `edgekiln build` says of a model, or its error.
+
+    Args:
+        record: the file to which its JSON is written.
+        folder: where it is started; None: here.
+    """
     from edgekiln.compiler.build.result import BuildResult
     from edgekiln.runtime import codec
 
-    result = codec.decode(BuildResult, {k: v for k, v in build.items() if k != "schema"})
+    command = [str(Path(sys.executable).with_name("edgekiln")), "build", model]
+    command += [*map(str, options), "--json"]
+    built = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    record.write_text(built.stdout)
+    if built.returncode:
+        return next(line for line in built.stderr.splitlines() if line.startswith("error"))
+    fields = json.loads(built.stdout)
+    return codec.decode(BuildResult, {k: v for k, v in fields.items() if k != "schema"})
+
+
+def timings(result: "BuildResult", digits: int = 0) -> Iterator[str]:
+    """The medians of all engines in µs, and the largest spread."""
+    rows = {each.engine: each for each in result.targets[0].latencies}
+    for engine in ("edgekiln int8", "onnxruntime int8", "onnxruntime float"):
+        yield f"{rows[engine].median_s * 1e6:,.{digits}f}" if engine in rows else "–"
+    yield f"{max((each.spread for each in rows.values()), default=0):.1%}"
+
+
+def _cells(result: "BuildResult") -> Iterator[str]:
+    """What the build says of its program, as the table has it."""
     score = next(step.score for step in reversed(result.steps) if step.score is not None)
     yield str(score)
     yield "" if score.top1_agreement is None else f"{score.top1_agreement:.1%}"
     yield str(score.n)
-    rows = {each.engine: each for each in result.targets[0].latencies}
-    for engine in ("edgekiln int8", "onnxruntime int8", "onnxruntime float"):
-        yield f"{rows[engine].median_s * 1e6:,.0f}" if engine in rows else "–"
-    yield f"{max((each.spread for each in rows.values()), default=0):.1%}"
+    yield from timings(result)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,16 @@ def factory_code(name: str) -> str:
     """The code of a zoo entry's or `package.module:factory`'s module and of what it imports.
 
     Of what is installed the version counts, also of what the user's own modules import; "" when
-    nothing of that name is found. Data files count that are read by `importlib.resources.files`.
+    nothing of that name is found. Data files count that are read by `importlib.resources.files`,
+    and files that arguments name, as in `net?weights=net.pt`.
     """
+    code = _code(name)
+    named = (item.partition("=")[2] for item in name.partition("?")[2].split("&"))
+    files = [sha256 for path in named if (sha256 := file_sha256(path))]
+    return digest([code, *files]) if files else code
+
+
+def _code(name: str) -> str:
     from edgekiln.models.zoo.entries import ENTRIES
 
     # Behind "?" are arguments for the factory, which are no code.
@@ -93,6 +101,6 @@ def _distributions() -> Mapping[str, list[str]]:
 
 def file_sha256(path: str) -> str:
     """The hash of a file, and of the code that makes its module; "" where there is none."""
-    if not Path(path).is_file():
+    if not path or not Path(path).is_file():
         return ""  # who reads it will say what is wrong
     return sha256_of(Path(path))

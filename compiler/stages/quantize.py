@@ -160,7 +160,7 @@ class QuantizeStage(QuantizedTraining):
         # Before quantization, which takes it over: the int8 model says how its input is made.
         io.write_meta(model, _completed(meta, feed, self.data))
         bench = Workbench(calibration=self._calibration(feed, ctx), seed=self.seed)
-        narrow = self.weight_bits < WEIGHT_BITS
+        narrow = min(self.weight_bits, self.embedding_bits) < WEIGHT_BITS
         judge = Judge(model, feed, samples=SQNR_SAMPLES, scored=narrow)
         scheme, quantized, sqnr_db = self._plain(model, bench, judge, ctx)
         if narrow:
@@ -225,8 +225,9 @@ class QuantizeStage(QuantizedTraining):
         nodes = qdq.quantized_nodes(model, self.exclude)
         ranges = bench.calibration.ranges(model, observed_tensors(model, nodes))
         scheme = Scheme(
-            model=model, ranges=ranges, exclude=self.exclude, weight_bits=self.weight_bits
-        )
+            model=model, ranges=ranges, exclude=self.exclude, weight_bits=self.weight_bits,
+            embedding_bits=self.embedding_bits,
+        )  # fmt: skip
         quantized = scheme.quantized()
         sqnr_db = judge.verdict(quantized).sqnr_db
         if not (self.equalize_below and sqnr_db < self.equalize_below):
@@ -257,13 +258,24 @@ class QuantizeStage(QuantizedTraining):
 
 
 def _beside_all_bits(scheme: "Scheme", judge: "Judge") -> str:
-    """What weights of fewer bits take from the model."""
+    """What weights or embeddings of fewer bits take from the model."""
+    narrow = {
+        name: bits
+        for name, bits in (("weight", scheme.weight_bits), ("embedding", scheme.embedding_bits))
+        if bits < WEIGHT_BITS
+    }
+    whole = replace(scheme, weight_bits=WEIGHT_BITS, embedding_bits=WEIGHT_BITS)
     found = []
-    for bits in (scheme.weight_bits, WEIGHT_BITS):
-        verdict = judge.verdict(replace(scheme, weight_bits=bits).quantized())
-        scores = [f"{each.label} {each.metric.shown(each.value)}" for each in verdict.scores]
+    for each, bits in ((scheme, " and ".join(map(str, narrow.values()))), (whole, WEIGHT_BITS)):
+        verdict = judge.verdict(each.quantized())
+        scores = [
+            f"{each.label} {each.metric.shown(each.value)}"
+            for each in verdict.scores
+            if not each.metric.of_all or judge.holds_all
+        ]
         found.append(f"{bits} bits {', '.join([*scores, f'SQNR {verdict.sqnr_db:.1f} dB'])}")
-    return f"weights of {'; of '.join(found)}, on {judge.samples:,} validation samples"
+    what = " and ".join(f"{name}s" for name in narrow)
+    return f"{what} of {'; of '.join(found)}, on {judge.samples:,} validation samples"
 
 
 def _completed(meta: io.Meta, feed: "Feed", data: str) -> io.Meta:
