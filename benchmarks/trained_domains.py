@@ -40,15 +40,14 @@ class TrainedDomain:
 
 
 _RATED, _SERIES = "recbole", "sktime"
-_LIKED = ("--max-drop", "auc=0.2")
 _SPEAKER = ("--recipe", "series.toml", "--max-drop", "1")
 _ITALY = "series:samples?name=ItalyPowerDemand&steps=24"
 
 DOMAINS = (
     TrainedDomain(name="MovieLens, two towers, a pair", model=_PAIRS, package=_RATED,
-                  options=("--recipe", "movielens.toml", *_LIKED)),
+                  options=("--recipe", "movielens.toml")),
     TrainedDomain(name="the same, embeddings of 4 bits", model=_PAIRS, package=_RATED,
-                  options=("--recipe", "movielens4.toml", *_LIKED)),
+                  options=("--recipe", "movielens4.toml")),
     TrainedDomain(name="MovieLens, the best 10 of 1,682", model=_CATALOGUE, package=_RATED,
                   options=("--calibrate", "movielens:everybody", "--skip", "distill", "--skip",
                            "prune", "--after", "top-k=10")),

@@ -47,11 +47,8 @@ def network(folder: Path, opset: int = 20) -> Path:
         model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     path = folder / "pairs.onnx"
     io.save_model(model, path)
-    numbers = {
-        "user": rng.integers(0, ROWS, 400).astype(np.int32),
-        "item": rng.integers(0, 2 * ROWS, 400),
-    }
-    np.savez(folder / "pairs.npz", **numbers)
+    user, item = rng.integers(0, ROWS, 400).astype(np.int32), rng.integers(0, 2 * ROWS, 400)
+    np.savez(folder / "pairs.npz", user=user, item=item)
     return path
 
 
@@ -107,17 +104,11 @@ def test_models_without_tables_stay_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message", "hint"),
-    [
-        ({"embedding_bits": 5}, "quantize: embedding-bits = 5", "give 8, or 4"),
-        (
-            {"embedding_bits": 4, "qat_epochs": 1},
-            "quantize: embedding-bits = 4",
-            "leave out qat-epochs: rows of 4 bits are not trained",
-        ),
-    ],
+    ("bits", "epochs", "hint"),
+    [(5, 0, "give 8, or 4"), (4, 1, "leave out qat-epochs: rows of 4 bits are not trained")],
 )
-def test_what_has_no_form_is_refused(options: dict[str, int], message: str, hint: str) -> None:
+def test_what_has_no_form_is_refused(bits: int, epochs: int, hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        QuantizeStage(**options)
+        QuantizeStage(embedding_bits=bits, qat_epochs=epochs)
+    message = f"quantize: embedding-bits = {bits}"
     assert (caught.value.message, caught.value.hint) == (message, hint)

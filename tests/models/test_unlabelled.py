@@ -48,6 +48,9 @@ def module(tmp_path, monkeypatch):
             def __getitem__(self, index):
                 return np.full(4, index, np.float32), index % 2
 
+        def parts():
+            return {"train": Pairs(), "test": [(np.zeros(7), 0)]}
+
         def uneven():
             return [np.zeros(3), np.zeros(4)]
 
@@ -167,6 +170,10 @@ def test_a_factory_gives_several_inputs_by_name(module):
 
 def test_a_data_sets_labels_are_left_out(module):
     assert data.load_samples(f"{module}:Pairs", 0).arrays[""].shape == (25, 4)
+
+
+def test_of_parts_that_have_labels_the_training_part_gives_the_samples(module):
+    assert data.load_samples(f"{module}:parts", 0).arrays[""].shape == (25, 4)
 
 
 @pytest.mark.parametrize(

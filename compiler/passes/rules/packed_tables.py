@@ -1,7 +1,8 @@
 """Gather of a table whose values have four bits: it stays packed, and rows become floats."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.moves import INDICES, TakePacked
 from edgekiln.compiler.ir.node import Node
@@ -9,6 +10,9 @@ from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.kernels.take_packed import packed
 from edgekiln.compiler.passes.rewriter import Rewriter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _FOUR_BITS = "int4"  # as `ml_dtypes` names it
 
