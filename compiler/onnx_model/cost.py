@@ -87,7 +87,7 @@ def _macs(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
 
 
 def _macs_of_layer(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
-    """Of every step of a recurrent layer the products of its data and of its state."""
+    """Count what a recurrent layer multiplies: in every step its data and its state."""
     if node.op_type not in RECURRENT:
         return 0
     data, weight, state = (shapes.get(name, ()) for name in node.input[:3])
