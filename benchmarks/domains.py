@@ -166,33 +166,50 @@ def main() -> None:
     print("|---|" + "---:|" * (5 + len(_PEERS)))
     for model in MODELS:
         if given.only in model.name:
-            found = build(model, given.folder)
+            found = _built(model, given.folder)
             cells = [found] if isinstance(found, str) else _agreement(found)
             if not isinstance(found, str):
                 cells += _times(found, given.folder, given.python, given.trials, given.seconds)
             print("| " + " | ".join((model.name, *cells)) + " |", flush=True)
 
 
-def build(model: DomainModel, folder: Path) -> BuildResult | str:
-    """Build a model as a user would; or say why there is none."""
+def _built(model: DomainModel, folder: Path) -> BuildResult | str:
     found = importlib.util.find_spec(model.package)
     data = model.data(folder) if found is not None else ""
     if found is None or found.origin is None or not data:
         missing = model.package if found is None else "its data"
         return f"not measured: {missing} is not installed"
     source = Path(found.origin).parent / model.file
-    command = [
-        str(Path(sys.executable).with_name("edgekiln")), "build", str(source), *model.options,
-        "--calibrate", data, "--out", str(folder), "--bench-seconds", "0", "--json",
-    ]  # fmt: skip
-    # A store of its own: the models that the other engines are given are looked up there.
-    environment = os.environ | {"EDGEKILN_STORE": str(folder / _STORE)}
-    built = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    (folder / f"{model.name.replace(' ', '-')}.json").write_text(built.stdout)
+    options = (*model.options, "--calibrate", data, "--out", folder, "--bench-seconds", 0)
+    record = folder / f"{model.name.replace(' ', '-')}.json"
+    return build(str(source), *options, record=record, store=folder / _STORE)
+
+
+def build(
+    model: str,
+    *options: object,
+    record: Path,
+    folder: Path | None = None,
+    store: Path | None = None,
+) -> BuildResult | str:
+    """What `edgekiln build` says of a model, or its error.
+
+    Args:
+        record: the file to which its JSON is written.
+        folder: where it is started; None: here.
+        store: a store of its own, in which the models of its stages are found; None: the user's.
+    """
+    command = [str(Path(sys.executable).with_name("edgekiln")), "build", model]
+    command += [*map(str, options), "--json"]
+    environment = os.environ | ({"EDGEKILN_STORE": str(store)} if store else {})
+    built = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=folder, env=environment
+    )
+    record.write_text(built.stdout)
     if built.returncode:
-        return built.stderr.strip().splitlines()[-2]
-    read = {key: value for key, value in json.loads(built.stdout).items() if key != "schema"}
-    return codec.decode(BuildResult, read)
+        return next(line for line in built.stderr.splitlines() if line.startswith("error"))
+    fields = {key: value for key, value in json.loads(built.stdout).items() if key != "schema"}
+    return codec.decode(BuildResult, fields)
 
 
 def _agreement(result: BuildResult) -> list[str]:

@@ -267,3 +267,9 @@ def bundle_lines(bundle: "Bundle") -> Iterator[str]:
     stages = [str(record.get("stage", "?")) for record in bundle.manifest.provenance]
     yield f"  made by   {' → '.join(stages) or 'unknown'}"
     yield f"  model     sha256 {spec.model_sha256}"
+
+
+def microseconds(seconds: float) -> str:
+    """A time in microseconds, to a tenth; below one of them, to three digits."""
+    micros = seconds * 1e6
+    return f"{micros:,.1f}" if abs(micros) >= 1 else f"{micros:.3f}"

@@ -29,7 +29,6 @@ from edgekiln.targets.profile import TargetProfile
 
 ENTRANCES: tuple[Kind, ...] = ("module", "onnx", "onnx-int8")  # what a build may begin with
 PER_TARGET = ("compile", "package")
-BESIDE = ("onnx-int8", "onnx")  # what ONNX Runtime is measured on
 NO_DATA = "no data: --data measures accuracy, --calibrate the agreement with the float model"
 NO_REFERENCE = "the data has no labels, and there is no float ONNX model to be held against"
 IS_REFERENCE = "the float model, which the others are held against"
@@ -293,6 +292,6 @@ class Build:
             return (), reason
         if not self.request.trial_s:
             return (), "--bench-seconds 0"
-        models = [self.artifacts[kind].path for kind in BESIDE if kind in self.artifacts]
+        models = raw_data.beside(self.artifacts, self.run_stage)
         with self.progress(f"bench {target.name}"):
             return scoring.latencies(target, bundle, models, self.request.trial_s)

@@ -13,7 +13,9 @@ from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.stages.uses_data import data_of_onnx
 from edgekiln.compiler.stages.uses_module import data_of_module
+from edgekiln.models import zoo
 from edgekiln.models.data.options import with_task
+from edgekiln.models.data.sample_factory import is_reference
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.typed import did_you_mean
 
@@ -36,7 +38,12 @@ WORDS: Mapping[Kind, str] = {
 
 
 def is_file(model: str) -> bool:
-    """Whether `model` names a file, and not a zoo entry or a factory."""
+    """Whether `model` names a file, and not a zoo entry or a factory, whose arguments may well end
+    as a file's name does.
+    """
+    name, options, _ = model.partition("?")
+    if options and (is_reference(name) or name in zoo.ENTRIES):
+        return False
     return Path(model).suffix in KINDS
 
 
@@ -136,7 +143,7 @@ def given_model(path: Path, recipe: Recipe) -> Artifact:
 
 def _check_door(model: str, recipe: Recipe) -> None:
     """Refuse what is said of the inputs and outputs of an ONNX model where there is none."""
-    if Path(model).suffix in (".onnx", ".pt2"):
+    if is_file(model) and Path(model).suffix in (".onnx", ".pt2"):
         return
     given = {"--state": recipe.state, "--constant": recipe.constant, "--stream": recipe.stream}
     if named := [option for option, value in given.items() if value]:

@@ -13,6 +13,7 @@ from edgekiln.compiler.ci.noise import change, incomparable
 from edgekiln.compiler.ci.result import CiResult, GateVerdict, JobResult
 from edgekiln.compiler.packaging.report import Score, leading, named
 from edgekiln.runtime.errors import AccuracyError, EdgeKilnError, GateError, MeasurementError
+from edgekiln.runtime.text import microseconds
 from edgekiln.runtime.typed import kebab
 
 Number = int | float
@@ -227,7 +228,7 @@ def _steps(result: JobResult) -> tuple[Step, ...]:
 
 
 def _microseconds(seconds: Number) -> str:
-    return f"{seconds * 1e6:,.1f} µs"
+    return f"{microseconds(seconds)} µs"
 
 
 def _bytes(count: Number) -> str:

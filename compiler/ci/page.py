@@ -7,7 +7,7 @@ from importlib import resources
 from edgekiln.compiler.ci import curves
 from edgekiln.compiler.ci.result import CiResult, JobResult
 from edgekiln.compiler.quantization.ladder_record import Ladder
-from edgekiln.runtime.text import counted, human_bytes
+from edgekiln.runtime.text import counted, human_bytes, microseconds
 
 # A quantity over several results: its name, its values, and how one is shown.
 Values = tuple[str, Sequence[float | None], Callable[[float], str]]
@@ -172,11 +172,6 @@ def _scores(jobs: Sequence[JobResult]) -> list[Values]:
         else:
             found.append((score.heading, values, score.kind.shown))
     return found
-
-
-def microseconds(seconds: float) -> str:
-    """A time as the page shows it: in microseconds, to a tenth."""
-    return f"{seconds * 1e6:,.1f}"
 
 
 def _points(values: Sequence[float]) -> str:

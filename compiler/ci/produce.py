@@ -16,6 +16,7 @@ from edgekiln.compiler.pipeline.remote_store import open_store
 from edgekiln.compiler.pipeline.worker_pool import WorkerCrash, WorkerPool
 from edgekiln.runtime.errors import MismatchError
 from edgekiln.runtime.signature import require_file
+from edgekiln.runtime.text import microseconds
 
 Log = Callable[[str], None]
 
@@ -118,7 +119,8 @@ def _measure(
         bench = measured[index].bench
         if bench:
             when = f", measured {bench.measured}" if bench.remembered else ""
-            log(f"{measured[index].id}: {bench.median_s * 1e6:,.1f} µs ± {bench.spread:.1%}{when}")
+            took = f"{microseconds(bench.median_s)} µs ± {bench.spread:.1%}"
+            log(f"{measured[index].id}: {took}{when}")
     return measured
 
 

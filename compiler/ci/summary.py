@@ -6,7 +6,7 @@ from edgekiln.compiler.ci.noise import change, incomparable
 from edgekiln.compiler.ci.result import CiResult, JobResult
 from edgekiln.compiler.packaging.report import Score
 from edgekiln.runtime.device.device import LOCAL
-from edgekiln.runtime.text import counted, human_bytes
+from edgekiln.runtime.text import counted, human_bytes, microseconds
 
 LIMIT = 60_000  # characters; GitHub cuts comments at 65,536
 LONGEST = 40  # rows of a table
@@ -98,7 +98,7 @@ def _score(score: Score, before: tuple[Score, ...]) -> str:
 def _latency(job: JobResult, before: JobResult | None) -> str:
     if job.bench is None:
         return "–"
-    text = f"{job.bench.median_s * 1e6:,.1f} µs"
+    text = f"{microseconds(job.bench.median_s)} µs"
     if job.bench.device != LOCAL:
         text += f" on {_escaped(job.bench.device)}"
     if before is None or before.bench is None:

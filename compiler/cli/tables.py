@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from edgekiln.compiler.build.result import BuildResult, DropPrice, Step, TargetResult
 from edgekiln.compiler.evaluation.latency import Latency
-from edgekiln.runtime.text import counted, footprint_lines, human_bytes
+from edgekiln.runtime.text import counted, footprint_lines, human_bytes, microseconds
 from edgekiln.targets.profile import HOST
 
 if TYPE_CHECKING:
@@ -165,8 +165,8 @@ def _latencies(rows: tuple[Latency, ...]) -> "Table":
         table.add_row(
             row.engine,
             str(row.threads),
-            f"{row.median_s * 1e6:,.1f}",
-            f"{row.p90_s * 1e6:,.1f}",
+            microseconds(row.median_s),
+            microseconds(row.p90_s),
             f"{row.spread:.1%}",
             f"{row.ratio:.2f}",
         )

@@ -114,6 +114,32 @@ class Take(Op):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class TakePacked(Op):
+    """The rows that the last operand numbers, of a table of two codes a byte, times their scales.
+
+    Operands: (rows, ⌈width / 2⌉) bytes, of which `kernels.take_packed` says the order; (rows,)
+    float32; the numbers. The result is float32.
+    """
+
+    KIND: ClassVar[str] = "take_packed"
+    on_rows: ClassVar[bool] = True
+    takes_bytes: ClassVar[bool] = True
+
+    width: int
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (table, scale, index), (y,) = xs, ys
+        if index.dtype not in INDICES:
+            return f"{described(index)} numbers no rows"
+        rows = table.shape[:1]
+        if table.shape != (*rows, (self.width + 1) // 2) or scale.shape != rows:
+            return f"{described(table)} and {described(scale)} are no rows of {self.width} values"
+        if (table.dtype, scale.dtype, y.dtype) != ("uint8", "float32", "float32"):
+            return f"{described(y)} is not made of bytes and float32 scales"
+        return wrong_shape(y, (*index.shape, self.width))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Repeat(Op):
     """Each value several times along each axis."""
 

@@ -5,18 +5,29 @@ from typing import Self
 
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.sharing import shared
-from edgekiln.compiler.kernels.tir import divmod_, let, loop, register, repeat, store, when
+from edgekiln.compiler.kernels.tir import divmod_, let, loop, register, store, when
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import Expr, cast, const, load, maximum, minimum, select
+from edgekiln.targets.isa.expressions import (
+    Expr,
+    Index,
+    cast,
+    const,
+    load,
+    maximum,
+    minimum,
+    reinterpret,
+    select,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TopPlacesKernel:
     """y[o, :, i]: the places of the `count` best of x[o, :, i], best first, of equals the first.
+    What is no number is never among them; where too few are, the rest of the places is 0.
 
-    Each is the best of those behind the one before it, so no memory is needed; a row is read
-    `count` times.
+    A row is read once. The places found so far lie in y itself, in order: few values of a long row
+    are better than the last of them, and only these are put where they belong.
 
     Args:
         outer, extent, inner: the axes of x.
@@ -46,41 +57,44 @@ class TopPlacesKernel:
                 block, column = divmod_(item, self.inner)
                 first = let(block * (self.extent * self.inner) + column)
                 to = let(block * (self.count * self.inner) + column)
-                best, before = register(kind, 1), register(kind, 1)
-                found, last = register("int32", 1), register("int32", 1)
-                store(last, 0, const(-1))
-                store(before, 0, cast(const(0), kind))
-                with repeat(self.count) as rank:
-                    store(found, 0, const(-1))
-                    store(best, 0, cast(const(0), kind))
-                    with loop(0, self.extent) as place:
-                        value = let(cast(load(x, first + place * self.inner), kind))
-                        behind = self._before(load(before, 0), value)
-                        tied = select(
-                            self._before(value, load(before, 0)), _no(), place > load(last, 0)
-                        )
-                        better = self._before(value, load(best, 0))
-                        with (
-                            # The first one of a row stands behind nothing.
-                            when(
-                                select(
-                                    load(last, 0) < const(0), _yes(), select(behind, _yes(), tied)
-                                )
-                            ),
-                            when(select(load(found, 0) < const(0), _yes(), better)),
-                        ):
-                            store(best, 0, value)
-                            store(found, 0, place)
-                    # Of a row of NaN none is found.
-                    chosen = let(maximum(load(found, 0), const(0)))
-                    store(y, to + rank * self.inner, cast(chosen, "int64"))
-                    store(last, 0, chosen)
-                    store(before, 0, load(best, 0))
+                worst, filled = register(kind, 1), register("int32", 1)
+                store(worst, 0, cast(const(0), kind))
+                store(filled, 0, const(0))
+
+                def at(rank: Index) -> Index:
+                    return to + rank * self.inner
+
+                def kept(rank: Index) -> Expr:
+                    place = cast(load(y, at(rank)), "int32")
+                    return cast(load(x, first + place * self.inner), kind)
+
+                with loop(0, self.extent) as place:
+                    value = let(cast(load(x, first + place * self.inner), kind))
+                    free = load(filled, 0) < const(self.count)
+                    better = select(free, _yes(), self._before(value, load(worst, 0)))
+                    with when(better), when(self._is_number(value)):
+                        last = let(minimum(load(filled, 0), const(self.count - 1)))
+                        store(y, at(last), cast(place, "int64"))
+                        with loop(0, last) as step:
+                            rank = let(last - step)
+                            with when(self._before(value, kept(rank - 1))):
+                                store(y, at(rank), load(y, at(rank - 1)))
+                                store(y, at(rank - 1), cast(place, "int64"))
+                        store(filled, 0, last + 1)
+                        store(worst, 0, kept(last))
+                with loop(load(filled, 0), const(self.count)) as rank:
+                    store(y, at(rank), cast(const(0), "int64"))
         return k.finish()
 
     def _before(self, a: Expr, b: Expr) -> Expr:
         """Whether `a` is better than `b`."""
         return a > b if self.largest else a < b
+
+    def _is_number(self, value: Expr) -> Expr:
+        """Whether it is no NaN, by its bits: of floats a comparison would be simplified away."""
+        if self.dtype != "float32":
+            return _yes()
+        return (reinterpret(value, "int32") & const(0x7FFFFFFF)) < const(0x7F800001)
 
 
 @dataclass(frozen=True, kw_only=True)

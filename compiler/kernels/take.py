@@ -8,15 +8,35 @@ from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import cast, const, load, maximum, minimum, select
+from edgekiln.targets.isa.expressions import (
+    Buffer,
+    Expr,
+    Index,
+    cast,
+    const,
+    load,
+    maximum,
+    minimum,
+    select,
+)
+
+
+def row_of(index: Buffer, place: Index, rows: int, dtype: str) -> Expr:
+    """The row that a number at a place names, int32.
+
+    A negative number counts from the end. One that names no row takes the nearest: whatever a
+    program is given, it reads no other memory.
+    """
+    # In the numbers' own type: those of 64 bits may be far outside.
+    zero, last = (cast(const(n), dtype) for n in (0, rows - 1))
+    given = let(load(index, place))
+    from_end = select(given < zero, given + cast(const(rows), dtype), given)
+    return cast(minimum(maximum(from_end, zero), last), "int32")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TakeKernel:
-    """Moves runs: y[o, i, :] = x[o, index[i], :], for `outer` o and `count` i.
-
-    A negative number counts from the end. One that names no row takes the nearest: whatever a
-    program is given, it reads no other memory.
+    """Moves runs: y[o, i, :] = x[o, index[i], :], for `outer` o and `count` i; see `row_of`.
 
     Args:
         rows: that x has along the axis.
@@ -46,11 +66,7 @@ class TakeKernel:
             y = k.tensor(self.outer * self.count * self.inner, self.dtype)
             with loop(*k.items(self.outer * self.count)) as item:
                 block, place = divmod_(item, self.count)
-                # In the numbers' own type: those of 64 bits may be far outside.
-                zero, last = (cast(const(n), self.index) for n in (0, self.rows - 1))
-                given = let(load(index, place))
-                from_end = select(given < zero, given + cast(const(self.rows), self.index), given)
-                row = cast(minimum(maximum(from_end, zero), last), "int32")
+                row = row_of(index, place, self.rows, self.index)
                 source = let((block * self.rows + row) * self.inner)
                 to = let(item * self.inner)
                 widths = mk.lanes if self.dtype == "float32" else mk.byte_lanes

@@ -208,6 +208,8 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             movement.slice_(low, node, op)
         case moves.Take() as op:
             movement.take(low, node, op)
+        case moves.TakePacked() as op:
+            movement.take_packed(low, node, op)
         case moves.Repeat() as op:
             movement.repeat(low, node, op)
         case moves.DepthToSpace() as op:

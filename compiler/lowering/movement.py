@@ -15,6 +15,7 @@ from edgekiln.compiler.ir.moves import (
     Slice,
     SpaceToDepth,
     Take,
+    TakePacked,
     Transpose,
 )  # fmt: skip
 from edgekiln.compiler.ir.node import Node
@@ -23,6 +24,7 @@ from edgekiln.compiler.kernels import interleave as interleaving
 from edgekiln.compiler.kernels.copy import CopyKernel, requantization
 from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.take import TakeKernel
+from edgekiln.compiler.kernels.take_packed import TakePackedKernel
 from edgekiln.compiler.lowering.finish import code_clip
 from edgekiln.compiler.lowering.state import Lowering
 
@@ -160,6 +162,15 @@ def take(low: Lowering, node: Node, op: Take) -> None:
         count=index.elements,
         dtype=x.dtype,
         index=index.dtype,
+    )
+    low.call(node, built(kernel, low.kernels_of(node)))
+
+
+def take_packed(low: Lowering, node: Node, op: TakePacked) -> None:
+    """Rows of a table of four bits a value, as floats."""
+    table, _, index = (low.tensor(name) for name in node.inputs)
+    kernel = TakePackedKernel(
+        rows=table.shape[0], width=op.width, count=index.elements, index=index.dtype
     )
     low.call(node, built(kernel, low.kernels_of(node)))
 

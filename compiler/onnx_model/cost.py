@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.ends.functions import TOKENIZERS
 from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
+from edgekiln.compiler.onnx_model.recurrent import RECURRENT
 from edgekiln.compiler.onnx_model.recurrent_functions import CODED, DATA, DOMAIN
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class OnnxCosts:
     """What one inference with batch 1 costs."""
 
     parameters: int  # weights and biases, without scales, zero points and shapes
-    macs: int  # of convolutions, Gemm and MatMul
+    macs: int  # of convolutions, Gemm, MatMul and recurrent layers
     weight_bytes: int  # of the parameters as stored
 
 
@@ -69,7 +70,7 @@ def _of_one_sample(
 def _macs(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
     """Output elements times the length of each one's dot product."""
     operands = [shapes.get(name, ()) for name in node.input[:2]]
-    out = shapes.get(node.output[0], ())
+    out = next((shapes.get(name, ()) for name in node.output if name), ())
     if node.domain == DOMAIN or len(operands) < 2 or not (all(operands) and out):
         return _macs_of_steps(node, shapes) if node.domain == DOMAIN else 0
     data, weight = operands
@@ -82,7 +83,15 @@ def _macs(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
     if node.op_type == "Gemm":
         transposed = any(a.name == "transA" and a.i for a in node.attribute)
         return prod(out) * data[0 if transposed else 1]
-    return 0
+    return _macs_of_layer(node, shapes)
+
+
+def _macs_of_layer(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
+    """Count what a recurrent layer multiplies: in every step its data and its state."""
+    if node.op_type not in RECURRENT:
+        return 0
+    data, weight, state = (shapes.get(name, ()) for name in node.input[:3])
+    return prod(data[:2]) * (prod(weight) + prod(state)) if state else 0
 
 
 def _macs_of_steps(node: "onnx.NodeProto", shapes: dict[str, tuple[int, ...]]) -> int:
@@ -105,11 +114,15 @@ def _parameters(graph: "onnx.GraphProto") -> tuple[int, int]:
     # No int64: those are shapes and axes. Numbers without axes are bounds and factors.
     numeric = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
     numeric |= {onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT32}
+    halves = {onnx.TensorProto.INT4, onnx.TensorProto.UINT4}  # of a byte
     count = size = 0
     for weight in graph.initializer:
-        if weight.name in plumbing or not weight.dims or weight.data_type not in numeric:
+        if weight.name in plumbing or not weight.dims or weight.data_type not in numeric | halves:
             continue
         elements = prod(weight.dims)
         count += elements
+        if weight.data_type in halves:
+            size += (elements + 1) // 2
+            continue
         size += elements * onnx.helper.tensor_dtype_to_np_dtype(weight.data_type).itemsize
     return count, size

@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 512
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+RECURRENT = tuple(_GATES)
 _FUNCTIONS = {"LSTM": "Sigmoid Tanh Tanh", "GRU": "Sigmoid Tanh", "RNN": "Tanh"}
 _KNOWN = ("Sigmoid", "Tanh", "Relu")
+
+
+def layers(model: "onnx.ModelProto") -> list[str]:
+    """The kinds of recurrent layers that a model has, in order."""
+    return sorted({node.op_type for node in model.graph.node} & _GATES.keys())
 
 
 def steps(facts: "ModelFacts", node: "onnx.NodeProto") -> "list[onnx.NodeProto] | None":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.compiler.onnx_model import operators, recurrent, rewriting
+from edgekiln.compiler.onnx_model import folding, operators, recurrent, rewriting
 from edgekiln.compiler.onnx_model.node_writer import NodeWriter
 from edgekiln.compiler.onnx_model.own_functions import declare
 from edgekiln.compiler.onnx_model.recurrent_functions import DOMAIN, FLOAT, GATES
@@ -29,7 +29,14 @@ def is_steps(node: "onnx.NodeProto") -> bool:
 
 
 def write_steps(model: "onnx.ModelProto") -> int:
-    """Rewrite the layers that have such a form in place; how many were."""
+    """Rewrite the layers that have such a form in place; how many were.
+
+    Their weights must be constants: exporters that fold no large ones write the cutting and joining
+    of torch's gates as operators.
+    """
+    if recurrent.layers(model):
+        while folding.fold(model):
+            pass
     count = rewriting.rewrite(model, _layer)
     if count:
         declare(model)

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgekiln.compiler.pipeline.fingerprint import Sources, code_sha256, installed
+from edgekiln.compiler.pipeline.key_checks import hashed
 from edgekiln.runtime.codec import digest
 
 _before_import: dict[str, str] = {}  # module of a user's → its code when it was looked at last
@@ -22,8 +23,17 @@ def factory_code(name: str) -> str:
     """The code of a zoo entry's or `package.module:factory`'s module and of what it imports.
 
     Of what is installed the version counts, also of what the user's own modules import; "" when
-    nothing of that name is found. Data files count that are read by `importlib.resources.files`.
+    nothing of that name is found. Data files count that are read by `importlib.resources.files`,
+    and files that arguments name, as in `net?weights=net.pt`.
     """
+    code = _code(name)
+    named = (item.partition("=")[2] for item in name.partition("?")[2].split("&"))
+    # Who reads what is no file will say what is wrong.
+    files = [hashed(Path(path)) for path in named if path and Path(path).is_file()]
+    return digest([code, *files]) if files else code
+
+
+def _code(name: str) -> str:
     from edgekiln.models.zoo.entries import ENTRIES
 
     # Behind "?" are arguments for the factory, which are no code.

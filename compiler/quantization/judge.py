@@ -110,6 +110,7 @@ class Judge:
             if kept > _KEPT_BYTES:
                 break
         self.samples = sum(feed.takes.samples_in(call) for call in self._calls)
+        self.holds_all = self.samples == held
         self._tallies = self._tallied(self._exact)
         self.scores: tuple[Measured, ...] = _measured(self._tallies)
 

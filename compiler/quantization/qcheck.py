@@ -2,6 +2,7 @@
 and whether it keeps the contract every target relies on.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -20,6 +21,7 @@ from edgekiln.compiler.quantization import limits
 if TYPE_CHECKING:
     import onnx
 
+_SHOWN = 8  # operations by name that stay float for one reason; a program's report has all
 # A bias's scale is the product of two float32 scales, computed in another order.
 _BIAS_SCALE_RTOL = 1e-5
 
@@ -40,6 +42,22 @@ class Structure:
     integer: tuple[str, ...]  # names of nodes of the form DQ → op (→ activation) → Q or output
     floats: tuple[FloatNode, ...]
     violations: tuple[str, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """What stays float, and why, many of one reason in a single line; and the violations."""
+        by_reason: dict[str, list[FloatNode]] = {}
+        for op in self.floats:
+            by_reason.setdefault(op.reason, []).append(op)
+        found = []
+        for reason, ops in by_reason.items():
+            if len(ops) <= _SHOWN:
+                found += [f"{op.op} {op.name} stays float: {reason}" for op in ops]
+                continue
+            counts = Counter(op.op for op in ops)
+            kinds = ", ".join(f"{count} {op}" for op, count in counts.most_common())
+            found.append(f"{len(ops)} operations stay float: {reason} ({kinds})")
+        return [*found, *self.violations]
 
 
 def inspect(

@@ -8,6 +8,7 @@ from edgekiln.compiler.onnx_model.rewriting import facts_of
 from edgekiln.compiler.quantization import qdq, recurrent_codes
 from edgekiln.compiler.quantization.idle_moves import without_idle_moves
 from edgekiln.compiler.quantization.joint import joint_ranges
+from edgekiln.compiler.quantization.narrow_tables import with_narrow_tables
 from edgekiln.compiler.quantization.products import (
     WEIGHT_BITS,
     ModelWeights,
@@ -30,6 +31,7 @@ class Scheme:
     exclude: tuple[str, ...] = ()  # patterns of nodes that the user leaves float
     floats: frozenset[str] = frozenset()  # nodes that stay float besides
     weight_bits: int = WEIGHT_BITS  # of the weights of products
+    embedding_bits: int = WEIGHT_BITS  # of the rows of tables: all, or `NARROW_BITS`
     # By node: weights that are not rounded to the nearest code.
     weights: Mapping[str, RoundedWeights] = field(default_factory=dict)
 
@@ -80,6 +82,8 @@ class Scheme:
         for product in products(made):
             if product.name in chosen:
                 weights.write(product, chosen[product.name])
+        if self.embedding_bits < WEIGHT_BITS:
+            return with_narrow_tables(self.model, made)
         return made
 
     def with_weights_of(self, quantized: "onnx.ModelProto") -> Self:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from edgekiln.compiler.onnx_model import extents, io, model_inputs, torch_exporter
+from edgekiln.compiler.onnx_model import extents, io, model_inputs, recurrent, torch_exporter
 from edgekiln.compiler.onnx_model.io import Meta
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
@@ -79,7 +79,10 @@ class ExportStage(Stage):
         metrics = _parity(module, model, feed, samples=self.samples)
         ctx.notes.extend(_leftovers(model))
         if model_inputs.of_model(model).batch is not None:
-            ctx.notes.append("the batch is fixed at 1: forward() makes a number of it, as len(x)")
+            reason = "forward() makes a number of it, as len(x)"
+            if layers := recurrent.layers(model):
+                reason = f"the steps of {', '.join(layers)} are those of one batch"
+            ctx.notes.append(f"the batch is fixed at 1: {reason}")
         io.save_model(model, dst)
         ctx.advance(2, 2, "")
         return metrics | {"nodes": len(model.graph.node), "file_bytes": dst.stat().st_size}
@@ -91,7 +94,8 @@ def to_onnx(
     """Trace and rewrite.
 
     Args:
-        batch: fixed in the model; 0: open, or fixed at 1 where the module makes a number of it.
+        batch: fixed in the model; 0: open, or fixed at 1 where the module makes a number of it
+            or has a recurrent layer.
 
     Raises:
         UnsupportedError: the module cannot be traced; the message names the operation.
@@ -116,7 +120,8 @@ def to_onnx(
     _check_opset(model, opset)
     _check_ends(model, about)
     found = model_inputs.of_model(model).batch
-    if found not in (None, batch):  # the example's, of which nobody knows
+    # A batch of the example's, of which nobody knows; or one that no recurrent layer may have open.
+    if found not in (None, batch) or (found is None and recurrent.layers(model)):
         return to_onnx(module, about, opset=opset, batch=1)
     torch_exporter.tidy(model, about.factory)
     return model

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.quantization.products import WEIGHT_BITS
 from edgekiln.compiler.quantization.sqnr import LOST_DB
 from edgekiln.runtime.errors import AccuracyError, ConfigError
 
@@ -94,11 +95,21 @@ def climbed(
         raise AccuracyError(
             f"quantize: on {count:,} validation samples more is lost than "
             f"{'max-drop' if drops else 'min-sqnr'} allows, whatever was tried: {'; '.join(notes)}",
-            hint="allow more, or leave more to lose: train longer, prune less"
-            if drops
-            else _least_kept(found.verdict),
+            hint=(
+                "allow more, or leave more to lose: train longer, prune less"
+                if drops
+                else _least_kept(found.verdict)
+            )
+            + _more_bits(scheme),
         )
     return found, ladder, notes
+
+
+def _more_bits(scheme: "Scheme") -> str:
+    """What else there is where embeddings have fewer bits: no step gives them more."""
+    if scheme.embedding_bits == WEIGHT_BITS:
+        return ""
+    return f"; or give embeddings {WEIGHT_BITS} bits, by embedding-bits = {WEIGHT_BITS}"
 
 
 def _least_kept(verdict: "Verdict") -> str:

@@ -1,6 +1,5 @@
 """Quantize: a float ONNX model becomes the one int8 model of all targets."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,12 +25,10 @@ if TYPE_CHECKING:
     from edgekiln.compiler.quantization.corrections import Workbench
     from edgekiln.compiler.quantization.judge import Judge
     from edgekiln.compiler.quantization.ladder_record import Ladder
-    from edgekiln.compiler.quantization.qcheck import FloatNode, Structure
     from edgekiln.compiler.quantization.scheme import Scheme
     from edgekiln.targets.profile import TargetProfile
 
 
-_SHOWN = 8  # operations by name that stay float for one reason; a program's report has all
 _ROUNDED_DB = 25.0  # below it a transformer's answers begin to differ from the float model's
 
 
@@ -162,7 +159,7 @@ class QuantizeStage(QuantizedTraining):
         # Before quantization, which takes it over: the int8 model says how its input is made.
         io.write_meta(model, _completed(meta, feed, self.data))
         bench = Workbench(calibration=self._calibration(feed, ctx), seed=self.seed)
-        narrow = self.weight_bits < WEIGHT_BITS
+        narrow = min(self.weight_bits, self.embedding_bits) < WEIGHT_BITS
         judge = Judge(model, feed, samples=SQNR_SAMPLES, scored=narrow)
         scheme, quantized, sqnr_db = self._plain(model, bench, judge, ctx)
         if narrow:
@@ -202,7 +199,7 @@ class QuantizeStage(QuantizedTraining):
         # Written so that NaN, which is above nothing, is refused.
         if not sqnr_db >= least_db:
             raise quantize_refusals.signal_lost(sqnr_db, least_db)
-        ctx.notes.extend(_notes(structure))
+        ctx.notes.extend(structure.notes)
         if ladder is not None:
             write_ladder(quantized, ladder)
         io.save_model(quantized, dst)
@@ -227,8 +224,9 @@ class QuantizeStage(QuantizedTraining):
         nodes = qdq.quantized_nodes(model, self.exclude)
         ranges = bench.calibration.ranges(model, observed_tensors(model, nodes))
         scheme = Scheme(
-            model=model, ranges=ranges, exclude=self.exclude, weight_bits=self.weight_bits
-        )
+            model=model, ranges=ranges, exclude=self.exclude, weight_bits=self.weight_bits,
+            embedding_bits=self.embedding_bits,
+        )  # fmt: skip
         quantized = scheme.quantized()
         sqnr_db = judge.verdict(quantized).sqnr_db
         if not (self.equalize_below and sqnr_db < self.equalize_below):
@@ -259,13 +257,24 @@ class QuantizeStage(QuantizedTraining):
 
 
 def _beside_all_bits(scheme: "Scheme", judge: "Judge") -> str:
-    """What weights of fewer bits take from the model."""
+    """What weights or embeddings of fewer bits take from the model."""
+    narrow = {
+        name: bits
+        for name, bits in (("weight", scheme.weight_bits), ("embedding", scheme.embedding_bits))
+        if bits < WEIGHT_BITS
+    }
+    whole = replace(scheme, weight_bits=WEIGHT_BITS, embedding_bits=WEIGHT_BITS)
     found = []
-    for bits in (scheme.weight_bits, WEIGHT_BITS):
-        verdict = judge.verdict(replace(scheme, weight_bits=bits).quantized())
-        scores = [f"{each.label} {each.metric.shown(each.value)}" for each in verdict.scores]
+    for each, bits in ((scheme, " and ".join(map(str, narrow.values()))), (whole, WEIGHT_BITS)):
+        verdict = judge.verdict(each.quantized())
+        scores = [
+            f"{each.label} {each.metric.shown(each.value)}"
+            for each in verdict.scores
+            if not each.metric.of_all or judge.holds_all
+        ]
         found.append(f"{bits} bits {', '.join([*scores, f'SQNR {verdict.sqnr_db:.1f} dB'])}")
-    return f"weights of {'; of '.join(found)}, on {judge.samples:,} validation samples"
+    what = " and ".join(f"{name}s" for name in narrow)
+    return f"{what} of {'; of '.join(found)}, on {judge.samples:,} validation samples"
 
 
 def _completed(meta: io.Meta, feed: "Feed", data: str) -> io.Meta:
@@ -277,19 +286,3 @@ def _completed(meta: io.Meta, feed: "Feed", data: str) -> io.Meta:
         data=meta.data or data,
         task=meta.task or feed.task,
     )
-
-
-def _notes(structure: "Structure") -> list[str]:
-    """What stays float, and why; many of one reason in a single line."""
-    by_reason: dict[str, list[FloatNode]] = {}
-    for op in structure.floats:
-        by_reason.setdefault(op.reason, []).append(op)
-    found = []
-    for reason, ops in by_reason.items():
-        if len(ops) <= _SHOWN:
-            found += [f"{op.op} {op.name} stays float: {reason}" for op in ops]
-            continue
-        counts = Counter(op.op for op in ops)
-        kinds = ", ".join(f"{count} {op}" for op, count in counts.most_common())
-        found.append(f"{len(ops)} operations stay float: {reason} ({kinds})")
-    return [*found, *structure.violations]

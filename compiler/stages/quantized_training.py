@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
+from edgekiln.compiler.quantization.narrow_tables import NARROW_BITS
 from edgekiln.compiler.quantization.products import WEIGHT_BITS
 from edgekiln.compiler.stages.augmentation_options import check_of_epochs
 from edgekiln.runtime.errors import ConfigError
@@ -55,9 +56,25 @@ class QuantizedTraining(Stage, ABC):
         },
     )
 
+    embedding_bits: int = field(
+        default=WEIGHT_BITS,
+        metadata={
+            "help": "Give embeddings 8 bits a value, or 4, with a scale a row, which halves them; "
+            "a note then holds the accuracy against that of 8."
+        },
+    )
+
     def __post_init__(self) -> None:
+        widths = (NARROW_BITS, WEIGHT_BITS)
+        trains = self.qat_epochs > 0
         checks: tuple[Check, ...] = (
             ("weight_bits", self.weight_bits in (7, WEIGHT_BITS), "give 8, or 7"),
+            ("embedding_bits", self.embedding_bits in widths, "give 8, or 4"),
+            (
+                "embedding_bits",
+                self.embedding_bits == WEIGHT_BITS or not trains,
+                "leave out qat-epochs: rows of 4 bits are not trained",
+            ),
             check_of_epochs("qat_epochs", self.qat_epochs, 0, "give 0 (none) or more"),
             ("qat_batch", self.qat_batch >= 1, "give 1 or more"),
             ("qat_learning_rate", self.qat_learning_rate > 0, "give a positive number"),

@@ -10,13 +10,12 @@ from edgekiln.models import spec
 from edgekiln.models.data.dataset import ONLY, Split, UnsplitData
 from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
-from edgekiln.models.data.sample_factory import Indexed
+from edgekiln.models.data.sample_factory import Indexed, parts_in
 from edgekiln.models.tasks.detection import NOTHING
 from edgekiln.models.tasks.task import Array
 from edgekiln.models.zoo.factories import resolve
 from edgekiln.runtime.errors import EdgeKilnError, InputError
 
-_PARTS = ("train", "test", "val")
 _FORM = (
     "give (inputs, target) for each sample: inputs are an array, a tuple of them or a dict by the "
     "names of forward()'s arguments, the target a number, an array, or a dict by heads"
@@ -36,8 +35,7 @@ def read_pairs(name: str, arguments: Mapping[str, str], options: Options) -> Uns
     made = resolve(spec.join(name, dict(arguments)))
     try:
         found = made.call(**made.kwargs)
-        given = found if _is_parts(found) else {"train": found}
-        assert isinstance(given, Mapping)  # either is
+        given = parts_in(found) or {"train": found}
         parts = {part: _read(f"{name}: {part}", given[part], options.limit) for part in given}
     except EdgeKilnError:
         raise
@@ -55,10 +53,6 @@ def read_pairs(name: str, arguments: Mapping[str, str], options: Options) -> Uns
         val=parts.get("val"),
         as_given=True,
     )
-
-
-def _is_parts(found: object) -> bool:
-    return isinstance(found, Mapping) and "train" in found and set(found) <= set(_PARTS)
 
 
 def _read(where: str, found: object, limit: int | None) -> Split:

@@ -14,6 +14,7 @@ from edgekiln.models.tasks.heads import references_in as tasks_references_in
 from edgekiln.models.zoo.factories import resolve
 from edgekiln.runtime.errors import ConfigError, InputError
 
+PARTS = ("train", "test", "val")
 _FORMS = (
     "it gives arrays, one a sample, or, of several inputs, dicts by the inputs' names; what stands "
     "behind a sample in a tuple, such as a label, is left out"
@@ -41,6 +42,13 @@ def references_in(data: str) -> tuple[str, ...]:
     name, options = spec.split(data)
     own = (name, options.get("transform", ""))
     return (*filter(is_reference, own), *tasks_references_in(task_in(data)))
+
+
+def parts_in(found: object) -> Mapping[str, object] | None:
+    """What a factory gave, where that is a dict of "train", and perhaps "test" and "val"."""
+    if isinstance(found, Mapping) and "train" in found and set(found) <= set(PARTS):
+        return found
+    return None
 
 
 def not_called(who: str, data: str) -> ConfigError:
@@ -79,11 +87,9 @@ def samples_of(
 
 
 def _stacked(reference: str, found: object, most: int) -> dict[str, NDArray[np.generic]]:
-    if isinstance(found, Mapping) and "train" in found:
-        raise InputError(
-            f"{reference}: gives {', '.join(map(str, found))}, and nothing says what is learned",
-            hint='say it: --task classification, or task = "classification" in the recipe',
-        )
+    parts = parts_in(found)
+    if parts is not None:  # ranges are taken from what a network is trained with
+        found = parts["train"]
     if isinstance(found, Mapping):  # all samples of each input
         return {str(key): _array(value)[:most] for key, value in found.items()}
     rows: dict[str, list[NDArray[np.generic]]] = {}

@@ -32,7 +32,7 @@ class Embedding(LearningTask):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        return (Metric(name="recall@1", unit="%", share=True),)
+        return (Metric(name="recall@1", unit="%", share=True, of_all=True),)
 
     def loss(
         self,

@@ -15,12 +15,15 @@ class Metric:
         unit: stands behind the number; "%": a share, shown in percent.
         share: whether it lies between 0 and 1, so that a loss is counted in percentage points. Of
             any other number it is counted in percent of what it was.
+        of_all: whether it is the whole split's alone: what is ranked among others looks better
+            among fewer of them.
     """
 
     name: str
     unit: str = ""
     better: Better = "higher"
     share: bool = False
+    of_all: bool = False
 
     @property
     def heading(self) -> str:

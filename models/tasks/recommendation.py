@@ -29,7 +29,7 @@ class Recommendation(LearningTask):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        return (AUC, Metric(name=f"HR@{self.first}", unit="%", share=True))
+        return (AUC, Metric(name=f"HR@{self.first}", unit="%", share=True, of_all=True))
 
     def loss(
         self,

@@ -141,6 +141,8 @@ def test_latencies_stand_beside_each_other() -> None:
     text = shown(RESULT)
     assert row(text, "edgekiln int8") == ["edgekiln int8", "1", "60.0", "66.0", "1.2%", "1.00"]
     assert row(text, "onnxruntime int8")[-1] == "2.00"
+    fast = replace(RESULT, targets=(replace(TARGET, latencies=(latency("fast", 64.4e-9, 1.0),)),))
+    assert row(shown(fast), "fast")[2:4] == ["0.064", "0.071"]  # and not 0.1 µs
     assert text.count("warning: busy: load 3 on 2 cores before the run") == 1
 
 

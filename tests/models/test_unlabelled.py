@@ -34,10 +34,6 @@ def module(tmp_path, monkeypatch):
         textwrap.dedent("""
         import numpy as np
 
-        def parts():
-            pairs = [(np.zeros(3, np.float32), 1)] * 20
-            return {"train": pairs, "test": pairs}
-
         def rows(count=40):
             for index in range(count):
                 yield np.full((3, 5), index, np.float32)
@@ -51,6 +47,9 @@ def module(tmp_path, monkeypatch):
 
             def __getitem__(self, index):
                 return np.full(4, index, np.float32), index % 2
+
+        def parts():
+            return {"train": Pairs(), "test": [(np.zeros(7), 0)]}
 
         def uneven():
             return [np.zeros(3), np.zeros(4)]
@@ -169,15 +168,12 @@ def test_a_factory_gives_several_inputs_by_name(module):
     assert found.arrays["b"].shape == (20,)
 
 
-def test_data_in_parts_are_to_be_learned_from(module):
-    with pytest.raises(InputError) as caught:
-        data.load_samples(f"{module}:parts", 0)
-    assert "gives train, test, and nothing says what is learned" in caught.value.message
-    assert "--task classification" in caught.value.hint
-
-
 def test_a_data_sets_labels_are_left_out(module):
     assert data.load_samples(f"{module}:Pairs", 0).arrays[""].shape == (25, 4)
+
+
+def test_of_parts_that_have_labels_the_training_part_gives_the_samples(module):
+    assert data.load_samples(f"{module}:parts", 0).arrays[""].shape == (25, 4)
 
 
 @pytest.mark.parametrize(

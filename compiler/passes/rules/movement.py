@@ -24,6 +24,7 @@ from edgekiln.compiler.ir.ops import Quantize
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.onnx_model.resize import REPEATING
 from edgekiln.compiler.passes.rewriter import Rewriter
+from edgekiln.compiler.passes.rules import packed_tables
 from edgekiln.compiler.passes.walk import OperatorEpilogue
 
 
@@ -178,6 +179,8 @@ def gather(rw: Rewriter, node: Node) -> str | None:
 
 
 def _take(rw: Rewriter, node: Node, numbers: str) -> str | None:
+    if packed_tables.is_packed(rw, node):
+        return packed_tables.take(rw, node, numbers)
     table, indices = rw.constant(node.inputs[0]), rw.graph.tensors.get(numbers)
     x = rw.source(node.inputs[0])
     if table is not None:

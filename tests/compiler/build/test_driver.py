@@ -242,3 +242,21 @@ def test_what_is_said_of_an_onnx_models_ends_is_refused_for_others(
     with pytest.raises(ConfigError) as caught:
         resolve.start(Store(tmp_path / "store"), "nets:tiny", Recipe(**given))
     assert caught.value.message == f"{option}: nets:tiny is no ONNX model"
+
+
+@pytest.mark.parametrize(
+    ("model", "file"),
+    [
+        ("net.pt", True),
+        ("folder/net.onnx", True),
+        ("what?.pt", True),
+        ("resnet8?teacher=net.pt", False),
+        ("nets:tiny", False),
+        ("nets:tiny?weights=folder/net.pt", False),
+        ("nets:tiny?weights=net.onnx", False),
+    ],
+)
+def test_an_argument_that_ends_as_a_file_does_makes_no_file_of_a_factory(
+    model: str, file: bool
+) -> None:
+    assert resolve.is_file(model) is file

@@ -49,3 +49,13 @@ def test_a_row_of_no_numbers_names_a_place_inside(name: str) -> None:
     places = Nhwc(n=1, h=1, w=1, c=5, dtype="int64")
     found = run(kernel.build(microkernel(name)), name, [x], places)
     assert set(found) <= set(range(5))
+
+
+@somewhere
+@pytest.mark.parametrize("largest", [True, False])
+def test_what_is_no_number_is_not_among_the_best(name: str, largest: bool) -> None:
+    x = np.array([np.nan, 1, np.nan, 5, -np.inf, np.inf, 5], np.float32)
+    kernel = TopPlacesKernel(outer=1, extent=7, inner=1, count=6, dtype="float32", largest=largest)
+    places = Nhwc(n=1, h=1, w=1, c=6, dtype="int64")
+    found = run(kernel.build(microkernel(name)), name, [x], places)
+    assert found.tolist() == ([5, 3, 6, 1, 4, 0] if largest else [4, 1, 3, 6, 5, 0])

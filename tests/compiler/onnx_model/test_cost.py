@@ -51,3 +51,13 @@ def test_products_of_integers_count_and_their_zero_points_are_no_parameters(tmp_
     model.node("MatMulInteger", [x, w, "", *zeros])
     path = model.write(tmp_path / "m.onnx")
     assert onnx_costs(load_model(path)) == OnnxCosts(parameters=21, macs=5 * 7 * 3, weight_bytes=21)
+
+
+def test_recurrent_layers_count_every_step_of_data_and_state():
+    model = make(
+        "t = Transpose <perm = [1, 0, 2]> (x)\n y, last = GRU <hidden_size = 7> (t, w, r)",
+        {"w": (1, 21, 5), "r": (1, 21, 7)},
+        x="1, 11, 5",
+        y="11, 1, 1, 7",
+    )
+    assert onnx_costs(model).macs == 11 * 21 * (5 + 7)

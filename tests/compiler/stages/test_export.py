@@ -20,7 +20,7 @@ from edgekiln.runtime.errors import (
     MismatchError,
     UnsupportedError,
 )
-from tests.compiler import artifacts
+from tests.compiler import artifacts, quantizing
 
 # Modules a user might bring, each with its own difficulty.
 FACTORIES = """
@@ -65,6 +65,14 @@ class TwoReaders(Plain):
         y = self.conv(x)
         return self.head((self.bn(y) + y).mean((2, 3)))
 
+class Heard(nn.Module):
+    def __init__(self, features=3072):
+        super().__init__()
+        self.gru, self.head = nn.GRU(96, 40, batch_first=True), nn.Linear(40, 10)
+
+    def forward(self, x):
+        return self.head(self.gru(x.reshape(-1, 32, 96))[0][:, -1])
+
 class Pair(Plain):
     twice = False
 
@@ -86,7 +94,7 @@ def exported(resnet) -> tuple[onnx.ModelProto, list[str]]:
 
 ALLOWED = frozenset(
     f"user_models:{name}"
-    for name in ("Plain", "Branching", "ClassToken", "Random", "TwoReaders", "Pair")
+    for name in ("Plain", "Branching", "ClassToken", "Random", "TwoReaders", "Pair", "Heard")
 )
 
 
@@ -264,3 +272,16 @@ def test_data_of_another_shape_is_refused(resnet, tmp_path):
 def test_comparing_on_no_sample_is_refused():
     with pytest.raises(ConfigError, match="export: samples = 0"):
         ExportStage(samples=0)
+
+
+@pytest.mark.usefixtures("factories")
+def test_a_recurrent_layer_fixes_the_batch_and_is_layers_of_codes(tmp_path):
+    """Of 40 values: more weights than the exporter folds."""
+    src = module(tmp_path / "net.pt", "user_models:Heard")
+    model, notes = export(src, tmp_path / "net.onnx")
+    assert extents.extents(extents.model_inputs(model)[0])[0] == 1
+    assert notes == ["the batch is fixed at 1: the steps of GRU are those of one batch"]
+    int8, _, _ = quantizing.quantize(tmp_path / "net.onnx")
+    kinds = [node.op_type for node in int8.graph.node]
+    assert kinds.count("CodedGru") == 1
+    assert not {"GRU", "Sigmoid", "Tanh"} & set(kinds)  # no step is written out

@@ -50,6 +50,16 @@ def test_the_users_own_network_counts_with_what_it_imports(workplace: Path, name
     assert not {module for module in sys.modules if module.startswith("used_")}, "nothing is run"
 
 
+def test_files_that_a_factorys_arguments_name_count_by_their_content(workplace: Path) -> None:
+    name = "used_nets:net?width=3&weights=net.pt"
+    absent = factory_code(name)
+    assert absent == factory_code("used_nets:net")
+    (workplace / "net.pt").write_bytes(b"first")
+    first = factory_code(name)
+    (workplace / "net.pt").write_bytes(b"trained again")
+    assert len({absent, first, factory_code(name)}) == 3
+
+
 def test_the_zoos_networks_count_by_their_code_and_others_by_their_version() -> None:
     assert factory_code("resnet8") == factory_code("resnet20")  # one module
     assert factory_code("resnet8") != factory_code("vit")
