@@ -16,7 +16,7 @@ def in_magnitude(facts: "ModelFacts", node: "onnx.NodeProto") -> bool:
         return _is_sum_of_squares(facts, facts.makers.get(node.input[0]))
     if node.op_type == "Add":
         return _is_sum_of_squares(facts, node) and _only(facts, node, "Sqrt") is not None
-    if _is_square(facts, node):
+    if is_square(facts, node):
         sum_ = _only(facts, node, "Add")
         return sum_ is not None and in_magnitude(facts, sum_)
     return False
@@ -32,10 +32,11 @@ def _is_sum_of_squares(facts: "ModelFacts", node: "onnx.NodeProto | None") -> bo
     if node is None or node.op_type != "Add":
         return False
     makers = [facts.makers.get(name) for name in node.input]
-    return all(maker is not None and _is_square(facts, maker) for maker in makers)
+    return all(maker is not None and is_square(facts, maker) for maker in makers)
 
 
-def _is_square(facts: "ModelFacts", node: "onnx.NodeProto") -> bool:
+def is_square(facts: "ModelFacts", node: "onnx.NodeProto") -> bool:
+    """Whether a node multiplies a value by itself."""
     if node.op_type == "Pow":
         exponent = facts.constant(node, 1)
         return exponent is not None and bool((exponent == 2).all())

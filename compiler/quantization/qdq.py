@@ -28,6 +28,7 @@ from edgekiln.compiler.quantization import (
 )
 from edgekiln.compiler.quantization.magnitude import in_magnitude
 from edgekiln.compiler.quantization.ranges import Range
+from edgekiln.compiler.quantization.rms_norms import rms_norms
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def quantized_nodes(model: "onnx.ModelProto", exclude: Sequence[str]) -> "list[o
     facts = facts_of(model)
     cells = recurrent_cells.cells(facts, model.graph.node)
     stays = cells.nodes | packed_states.packing(model, cells.nodes)
+    stays |= {name for norm in rms_norms(facts, list(model.graph.node)) for name in norm.nodes}
     found = [
         node
         for node in model.graph.node

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model import operators, rewriting
 from edgekiln.compiler.quantization import products
+from edgekiln.compiler.quantization.rms_norms import rms_norms
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     import onnx
 
-_NORMS = ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
+_NORM = "LayerNormalization"
 _VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 _CUTS = ("Clip", "Relu")
 _FEWEST = 2  # one sum is rounded once, as any result is
@@ -33,12 +34,13 @@ def residual_sums(model: "onnx.ModelProto") -> frozenset[str]:
     facts = rewriting.facts_of(model)
     sums: dict[str, onnx.NodeProto] = {}
     found: set[str] = set()
-    for node in model.graph.node:
-        if node.op_type in _NORMS:
-            maker, views = _behind_views(facts, node.input[0])
-            if maker is not None and maker.op_type == "Add":
-                sums[maker.name] = maker
-                found |= {view.name for view in views}
+    normalized = [node.input[0] for node in model.graph.node if node.op_type == _NORM]
+    normalized += [norm.tensor for norm in rms_norms(facts, list(model.graph.node))]
+    for tensor in normalized:
+        maker, views = _behind_views(facts, tensor)
+        if maker is not None and maker.op_type == "Add":
+            sums[maker.name] = maker
+            found |= {view.name for view in views}
     if len(sums) < _FEWEST:
         return frozenset()
     weighted = products.real_weights(model)
@@ -47,7 +49,7 @@ def residual_sums(model: "onnx.ModelProto") -> frozenset[str]:
     while waiting:
         for name in waiting.pop().input:
             maker, views = _behind_views(facts, name)
-            if maker is not None and maker.op_type in _NORMS:
+            if maker is not None and maker.op_type == _NORM:
                 found.add(maker.name)
             of_stream = maker is not None and maker.name in found
             if maker is not None and not of_stream and _sums_only(facts, maker, weighted):
