@@ -43,7 +43,7 @@ def rms_norms(facts: "ModelFacts", nodes: "list[onnx.NodeProto]") -> Iterator[Rm
 
 
 def _path(facts: "ModelFacts", square: "onnx.NodeProto") -> "list[onnx.NodeProto]":
-    """From a square to what multiplies the squared value by what was made of it; empty where
+    """The way from a square to what multiplies the squared value by the result; empty where
     anything else is.
     """
     tensor, path = square.input[0], [square]
