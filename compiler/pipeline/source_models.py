@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.pipeline.artifact import Artifact, Record
+from edgekiln.compiler.pipeline.atomic_io import explained
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.limits import reading_hint
@@ -16,8 +17,16 @@ if TYPE_CHECKING:
 
 
 def source_model(spec: "ProgramSpec") -> Artifact:
-    """The ONNX model that a program was compiled from. Raises InputError when it is gone."""
-    if artifact := Store().find(spec.model_sha256):
+    """The ONNX model that a program was compiled from.
+
+    Raises:
+        InputError: it is gone.
+        StorageError: the store, or what it has of it, cannot be read.
+    """
+    store = Store()
+    with explained(store.root):
+        artifact = store.sought(spec.model_sha256)
+    if artifact:
         return artifact
     raise InputError(
         f"the store no longer has the model of {spec.name} (sha256 {spec.model_sha256[:12]}…)",

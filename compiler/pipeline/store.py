@@ -12,6 +12,7 @@ Any number of processes share it, and any of them may be killed at any time.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -197,12 +198,25 @@ class Store(Layout):
         )
 
     def find(self, sha256: str) -> Artifact | None:
-        """The artifact with these bytes, if the store has made or taken in such a one."""
-        self.join()
+        """The artifact with these bytes, if the store has made or taken in such a one. One that
+        cannot be read counts as none.
+        """
         try:
-            artifact = self.read(key) if (key := self.indexed(sha256)) else None
+            return self.sought(sha256)
         except (OSError, DamagedError):
             return None
+
+    def sought(self, sha256: str) -> Artifact | None:
+        """The same, for those who cannot do without.
+
+        Raises:
+            DamagedError: it is there, but not as it was written.
+            OSError: it cannot be read, or the store is no folder.
+        """
+        self.join()
+        if self.root.exists() and not self.root.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.root))
+        artifact = self.read(key) if (key := self.indexed(sha256)) else None
         if artifact is None or artifact.sha256 != sha256:
             return None
         self._touch(artifact.key)

@@ -69,6 +69,18 @@ def test_a_program_made_of_pictures_takes_pictures(cli: Cli) -> None:
 
 
 @pytest.mark.usefixtures("pictures", "float_model")
+def test_decisions_over_raw_pixels_are_verified_on_the_samples_of_the_build(cli: Cli) -> None:
+    ends = ("--before", "pixels", "--after", "hysteresis=0.1?off=0&steps=2")
+    samples = ("--calibrate", f"pictures/{NUMBERS}", "--bench-seconds", 0)
+    built = cli("build", "model.onnx", *samples, *ends)
+    assert built.exit_code == 0, built.stderr
+    # Codes that are the pixels themselves, of samples that are no streams.
+    verified = cli("verify", "dist/model-host.ekb", "--json")
+    assert verified.exit_code == 0, verified.stderr
+    assert json.loads(verified.stdout)["samples"] == 4
+
+
+@pytest.mark.usefixtures("pictures", "float_model")
 def test_it_is_said_what_is_missing_when_nobody_says_what_a_pixel_means(cli: Cli) -> None:
     result = cli("build", "model.onnx", "--calibrate", "pictures/", "--bench-seconds", 0)
     assert result.exit_code == 3
