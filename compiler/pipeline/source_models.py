@@ -1,5 +1,7 @@
 """What a bundle was made from, as far as the store still has it."""
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,8 @@ def source_model(spec: "ProgramSpec") -> Artifact:
     """
     store = Store()
     with explained(store.root):
+        if store.root.exists() and not store.root.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(store.root))
         artifact = store.sought(spec.model_sha256)
     if artifact:
         return artifact

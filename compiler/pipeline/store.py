@@ -12,7 +12,6 @@ Any number of processes share it, and any of them may be killed at any time.
 """
 
 import contextlib
-import errno
 import os
 import shutil
 import tempfile
@@ -198,24 +197,20 @@ class Store(Layout):
         )
 
     def find(self, sha256: str) -> Artifact | None:
-        """The artifact with these bytes, if the store has made or taken in such a one. One that
-        cannot be read counts as none.
-        """
+        """What `sought` finds; what cannot be read counts as none."""
         try:
             return self.sought(sha256)
         except (OSError, DamagedError):
             return None
 
     def sought(self, sha256: str) -> Artifact | None:
-        """The same, for those who cannot do without.
+        """The artifact with these bytes, if the store has made or taken in such a one.
 
         Raises:
             DamagedError: it is there, but not as it was written.
-            OSError: it cannot be read, or the store is no folder.
+            OSError: it cannot be read.
         """
         self.join()
-        if self.root.exists() and not self.root.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.root))
         artifact = self.read(key) if (key := self.indexed(sha256)) else None
         if artifact is None or artifact.sha256 != sha256:
             return None
