@@ -29,8 +29,11 @@ def source_model(spec: "ProgramSpec") -> Artifact:
     with explained(store.root):
         if store.root.exists() and not store.root.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(store.root))
-        artifact = store.sought(spec.model_sha256)
-    if artifact:
+        # Unlike `find`, to which what cannot be read is none.
+        key = store.indexed(spec.model_sha256)
+        if key:
+            store.read(key)
+    if artifact := store.find(spec.model_sha256):
         return artifact
     raise InputError(
         f"the store no longer has the model of {spec.name} (sha256 {spec.model_sha256[:12]}…)",

@@ -197,21 +197,12 @@ class Store(Layout):
         )
 
     def find(self, sha256: str) -> Artifact | None:
-        """What `sought` finds; what cannot be read counts as none."""
+        """The artifact with these bytes, if the store has made or taken in such a one."""
+        self.join()
         try:
-            return self.sought(sha256)
+            artifact = self.read(key) if (key := self.indexed(sha256)) else None
         except (OSError, DamagedError):
             return None
-
-    def sought(self, sha256: str) -> Artifact | None:
-        """The artifact with these bytes, if the store has made or taken in such a one.
-
-        Raises:
-            DamagedError: it is there, but not as it was written.
-            OSError: it cannot be read.
-        """
-        self.join()
-        artifact = self.read(key) if (key := self.indexed(sha256)) else None
         if artifact is None or artifact.sha256 != sha256:
             return None
         self._touch(artifact.key)
