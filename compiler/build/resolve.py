@@ -112,7 +112,7 @@ def start(
     if is_file(model):
         path = Path(model)
         if not path.exists():
-            raise InputError(f"no such file: {model}")
+            raise InputError(f"no such file: {model}", "check its path and name")
         before = _hash_of(path)
         entered = door(path, recipe)
         artifact = _taken_in(store, path, entered)

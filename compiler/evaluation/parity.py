@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgekiln.runtime.manifest import ProgramSpec, TensorSpec
     from edgekiln.runtime.runner import AotRunner
 
-RANDOM_STEPS = 16  # of a stream of random numbers
+RANDOM_STEPS = 16  # of a stream of random numbers, or of samples that are none
 
 Model = Callable[["Inputs"], "NDArray[np.generic]"]  # its first output
 
@@ -113,7 +113,7 @@ def batches_for(
     Raises:
         InputError: data that does not fit, or a program that takes codes of the model's floats.
     """
-    import onnx
+    from onnx import helper
 
     from edgekiln.compiler.onnx_model import model_inputs
     from edgekiln.compiler.onnx_model.feed import feed_for
@@ -122,23 +122,35 @@ def batches_for(
     from edgekiln.runtime.random_inputs import random_input
 
     loaded = load_model(model)
-    floats = {
-        value.name
+    types = {
+        value.name: np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)).name
         for value in loaded.graph.input
-        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     }
-    if coded := [e.name for e in spec.inputs if e.scale is not None and e.name in floats]:
+    coded = [e for e in spec.inputs if e.scale is not None and types.get(e.name) == "float32"]
+    if coded:
         raise InputError(
-            f"{spec.name} takes codes of {', '.join(coded)}",
+            f"{spec.name} takes codes of {', '.join(each.name for each in coded)}",
             "verify compares programs that take what the model takes",
         )
     takes = model_inputs.of_program(spec)
+    # Codes that are the model's own, such as pixels, are no real numbers in either.
+    own = [replace(each, dtype=types.get(each.name, each.dtype)) for each in takes.inputs]
+    takes = replace(takes, inputs=tuple(own))
     assert takes.batch is not None, spec.name  # programs are compiled for one
     meta = read_meta(loaded)
     if data or own_data(meta):
         # The samples that a network was made for need be no camera frames.
         with suppress(InputError) if meta.before else nullcontext():
-            feed = feed_for(meta, takes, data=data, seed=seed)
+            try:
+                feed = feed_for(meta, takes, data=data, seed=seed)
+            except InputError:
+                if not meta.decides_alone:
+                    raise
+                # What the network takes are no streams; it is the decisions that remember.
+                single = replace(takes, states=())
+                feed = feed_for(meta, single, data=data, seed=seed)
+                full = feed.batches("test", batch=takes.batch, samples=samples)
+                return _as_streams([given for given in full if single.fits(given)])
             full = feed.batches("test", batch=takes.batch, samples=samples)
             return [given for given in full if takes.fits(given)]
     draw = np.random.default_rng(seed)
@@ -156,6 +168,14 @@ def batches_for(
 
     make = stream if takes.states else drawn
     return [{each.name: make(each) for each in spec.inputs} for _ in range(count)]
+
+
+def _as_streams(calls: "Sequence[Inputs]") -> "list[Inputs]":
+    """Calls in a row as the steps of streams, (T, …); what is left is none, but of the first."""
+    steps = min(RANDOM_STEPS, len(calls))
+    starts = range(0, len(calls) - steps + 1, steps) if steps else range(0)
+    streams = [calls[start : start + steps] for start in starts]
+    return [{key: np.stack([call[key] for call in row]) for key in row[0]} for row in streams]
 
 
 def _range(spec: "ProgramSpec") -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -143,6 +143,17 @@ def feed_for(meta: "Meta", takes: ModelInputs, *, data: str, seed: int) -> Feed:
         )
         return _of_samples(found, spec, meta, takes)
     return _of_dataset(load(spec, seed), spec, meta, takes)
+
+
+def completed(meta: "Meta", feed: Feed, data: str) -> "Meta":
+    """What the model says about itself, and what the data set knows where it says nothing."""
+    return replace(
+        meta,
+        preprocessing=meta.preprocessing or feed.preprocessing,
+        labels=meta.labels or feed.classes,
+        data=meta.data or data,
+        task=meta.task or feed.task,
+    )
 
 
 def _of_samples(found: "SampleSet", spec: str, meta: "Meta", takes: ModelInputs) -> Feed:

@@ -15,7 +15,7 @@ from edgekiln.compiler.onnx_model import (
     suppression,
     validate,
 )
-from edgekiln.compiler.onnx_model.ends.steps import CTC, SOUND, TEXTS
+from edgekiln.compiler.onnx_model.ends.steps import CTC, HYSTERESIS, SOUND, TEXTS
 from edgekiln.compiler.onnx_model.model_bytes import model_bytes
 from edgekiln.compiler.onnx_model.tflite import convert as tflite
 from edgekiln.runtime import manifest
@@ -68,6 +68,12 @@ class Meta:
     def takes(self) -> str:
         """What the rows of the first input are, see `TensorSpec.holds`."""
         return manifest.TEXT if any(map(self._begins_with, TEXTS)) else ""
+
+    @property
+    def decides_alone(self) -> bool:
+        """Whether decisions behind the network are all that remembers."""
+        steps = [step.partition("=")[0] for step in self.after]
+        return len(self.states) == steps.count(HYSTERESIS) > 0
 
     def _begins_with(self, source: str) -> bool:
         return any(step.partition("=")[0] == source for step in self.before)

@@ -11,7 +11,7 @@ def model_bytes(path: Path) -> bytes:
     try:
         return read_regular(path)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        raise InputError(f"{path}: no such file", hint="check its path and name") from error
     except OSError as error:
         hint = reading_hint(error, "give the path of an .onnx, .tflite or .pt2 file")
         raise InputError(f"{path}: cannot be read: {error.strerror}", hint) from error

@@ -23,7 +23,9 @@ def recipe_of(stage: Stage, src: Artifact | None, target: TargetProfile | None) 
     return {
         "stage": stage.name,
         "code": code_sha256(type(stage).__module__),
-        "options": encode(stage),
+        "options": {
+            name: value for name, value in encode(stage).items() if name not in stage.by_content
+        },
         "input": src.sha256 if src else None,
         "uses": dict(stage.uses(src, target)),
         "target": encode(target) if target and stage.uses_target else None,

@@ -1,11 +1,14 @@
 """What a bundle was made from, as far as the store still has it."""
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.pipeline.artifact import Artifact, Record
+from edgekiln.compiler.pipeline.atomic_io import explained
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.limits import reading_hint
@@ -16,8 +19,21 @@ if TYPE_CHECKING:
 
 
 def source_model(spec: "ProgramSpec") -> Artifact:
-    """The ONNX model that a program was compiled from. Raises InputError when it is gone."""
-    if artifact := Store().find(spec.model_sha256):
+    """The ONNX model that a program was compiled from.
+
+    Raises:
+        InputError: it is gone.
+        StorageError: the store, or what it has of it, cannot be read.
+    """
+    store = Store()
+    with explained(store.root):
+        if store.root.exists() and not store.root.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(store.root))
+        # Unlike `find`, to which what cannot be read is none.
+        key = store.indexed(spec.model_sha256)
+        if key:
+            store.read(key)
+    if artifact := store.find(spec.model_sha256):
         return artifact
     raise InputError(
         f"the store no longer has the model of {spec.name} (sha256 {spec.model_sha256[:12]}…)",

@@ -53,7 +53,7 @@ class StageContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(ABC):
-    """Fields are the options and, all of them, part of the cache key.
+    """Fields are the options and part of the cache key, all but those that are `by_content`.
 
     They are the user's, on the command line and in recipes, but for those marked `option: False`.
     Part of the key, too: the code of the stage and of all that it imports, what it `uses`, and the
@@ -66,6 +66,8 @@ class Stage(ABC):
     uses_target: ClassVar[bool] = False
     tools: ClassVar[tuple[str, ...]] = ()  # distributions whose version can change the bytes
     suffix: ClassVar[str]  # of the artifact file, e.g. ".onnx"
+    # Options that are paths of files which `uses` hashes: where these lie is no part of the key.
+    by_content: ClassVar[frozenset[str]] = frozenset()
 
     def settled(self, src: Artifact | None) -> Self:  # noqa: ARG002
         """This stage with the defaults that `src` decides written out: equal work, equal keys."""

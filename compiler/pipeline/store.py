@@ -140,7 +140,7 @@ class Store(Layout):
         except IsADirectoryError:
             raise InputError(f"{path} is a directory", "name one file") from None
         except FileNotFoundError:
-            raise InputError(f"no such file: {path}") from None
+            raise InputError(f"no such file: {path}", "check its path and name") from None
         except OSError as error:
             hint = reading_hint(error, "give a regular file")
             raise InputError(f"cannot read {path}: {error.strerror}", hint) from error

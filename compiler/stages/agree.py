@@ -30,6 +30,7 @@ class AgreeStage(Stage):
     gives: ClassVar[Kind] = "report"
     suffix: ClassVar[str] = ".json"
     tools: ClassVar[tuple[str, ...]] = ("onnxruntime", "numpy")
+    by_content: ClassVar[frozenset[str]] = frozenset({"reference"})
 
     reference: str = field(
         default="", metadata={"help": "Compare with this float ONNX model, a file."}

@@ -141,7 +141,7 @@ class QuantizeStage(QuantizedTraining):
         return {**used, **{f"validation-{key}": value for key, value in judged.items()}}
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
-        from edgekiln.compiler.onnx_model.feed import feed_for
+        from edgekiln.compiler.onnx_model.feed import completed, feed_for
         from edgekiln.compiler.quantization import kept_numbers, qcheck
         from edgekiln.compiler.quantization.corrections import Workbench
         from edgekiln.compiler.quantization.judge import Judge
@@ -157,7 +157,7 @@ class QuantizeStage(QuantizedTraining):
         ctx.notes.extend(feed.notes)
         kept_numbers.check(given, model, feed)
         # Before quantization, which takes it over: the int8 model says how its input is made.
-        io.write_meta(model, _completed(meta, feed, self.data))
+        io.write_meta(model, completed(meta, feed, self.data))
         bench = Workbench(calibration=self._calibration(feed, ctx), seed=self.seed)
         narrow = min(self.weight_bits, self.embedding_bits) < WEIGHT_BITS
         judge = Judge(model, feed, samples=SQNR_SAMPLES, scored=narrow)
@@ -275,14 +275,3 @@ def _beside_all_bits(scheme: "Scheme", judge: "Judge") -> str:
         found.append(f"{bits} bits {', '.join([*scores, f'SQNR {verdict.sqnr_db:.1f} dB'])}")
     what = " and ".join(f"{name}s" for name in narrow)
     return f"{what} of {'; of '.join(found)}, on {judge.samples:,} validation samples"
-
-
-def _completed(meta: io.Meta, feed: "Feed", data: str) -> io.Meta:
-    """What the model says about itself, and what the data set knows where it says nothing."""
-    return replace(
-        meta,
-        preprocessing=meta.preprocessing or feed.preprocessing,
-        labels=meta.labels or feed.classes,
-        data=meta.data or data,
-        task=meta.task or feed.task,
-    )

@@ -83,7 +83,9 @@ def read(path: Path) -> tuple[TuningRow, ...]:
         hint = reading_hint(error, "`edgekiln tune` writes one")
         raise ConfigError(f"{path}: {error.strerror}", hint) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: cannot be read as a tuning file ({error})") from error
+        raise ConfigError(
+            f"{path}: cannot be read as a tuning file ({error})", "`edgekiln tune` writes one"
+        ) from error
     return tuple(_row(line, f"{path}, line {number}") for number, line in enumerate(lines, 1))
 
 

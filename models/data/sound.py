@@ -6,6 +6,8 @@ cepstral coefficients; Wang et al., Trainable Frontend for Robust and Far-Field 
 and beginning.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,8 @@ from edgekiln.models.data.spectrum import Smoothing, Spectrum
 from edgekiln.runtime.waves import RATE_HZ
 
 FULL_POWER = 2.0**31  # what per-channel energy normalization multiplies energies by
+_TRANSFORMED_AT_ONCE = 1 << 20  # points of Fourier transforms
+_SMOOTHED_AT_ONCE = 512  # frames: the matrix that smooths them has as many rows and columns
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -27,12 +31,9 @@ def spectra(waves: Floats, about: Spectrum) -> Floats:
     # (N, frames, window), a view: overlapping windows are not copied.
     every = np.lib.stride_tricks.sliding_window_view(waves, about.window, axis=1)
     frames = every[:, :: about.hop]
-    weights = mel_filters(about)
     out = np.empty((*frames.shape[:2], about.numbers), np.float32)
-    hann = hann_window(about)
-    for wave, numbers in zip(frames, out, strict=True):  # one at a time: the spectra are large
-        spectrum = np.fft.rfft(wave * hann, n=about.fft)
-        power = (spectrum.real**2 + spectrum.imag**2) @ weights
+    for wave, numbers in zip(frames, out, strict=True):
+        power = _powers(wave, about)
         if about.smoothing is not None:
             numbers[...] = _normalized(power * FULL_POWER, about, about.smoothing)
             continue
@@ -40,6 +41,20 @@ def spectra(waves: Floats, about: Spectrum) -> Floats:
         logarithms = np.log(louder) if about.natural else 10 * np.log10(louder)
         numbers[...] = logarithms if about.coefficients is None else logarithms @ cosines(about).T
     return out
+
+
+def _powers(frames: Floats, about: Spectrum) -> Floats:
+    """(frames, window) → (frames, bands), some frames at a time: spectra are far larger."""
+    weights, hann = mel_filters(about), hann_window(about)
+    powers = np.empty((len(frames), about.bands), np.float32)
+    for part in _parts(len(frames), max(1, _TRANSFORMED_AT_ONCE // about.fft)):
+        spectrum = np.fft.rfft(frames[part] * hann, n=about.fft)
+        powers[part] = (spectrum.real**2 + spectrum.imag**2) @ weights
+    return powers
+
+
+def _parts(count: int, most: int) -> Iterator[slice]:
+    return (slice(start, min(start + most, count)) for start in range(0, count, most))
 
 
 def hann_window(about: Spectrum) -> Floats:
@@ -105,10 +120,14 @@ def smoothed_by(about: Spectrum, smoothing: Smoothing, frames: int) -> tuple[Dou
     return weights, (1 - s) ** np.arange(1, frames + 1)
 
 
-def _normalized(energies: Doubles, about: Spectrum, smoothing: Smoothing) -> Doubles:
+def _normalized(energies: Floats, about: Spectrum, smoothing: Smoothing) -> Doubles:
     """Per-channel energy normalization of (frames, bands)."""
-    weights, start = smoothed_by(about, smoothing, len(energies))
-    mean = weights @ energies + start[:, None]
+    weights, start = smoothed_by(about, smoothing, min(len(energies), _SMOOTHED_AT_ONCE))
+    mean, before = np.empty(energies.shape), np.ones(energies.shape[1])
+    for part in _parts(len(energies), _SMOOTHED_AT_ONCE):
+        size = part.stop - part.start
+        mean[part] = weights[:size, :size] @ energies[part] + start[:size, None] * before
+        before = mean[part.stop - 1]
     gained = energies * (smoothing.eps + mean) ** -smoothing.gain
     power = smoothing.power
     return np.asarray((gained + smoothing.bias) ** power - smoothing.bias**power)

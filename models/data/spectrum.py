@@ -17,6 +17,7 @@ _USUAL_BANDS = 40
 _MOST = 1 << 16  # samples of a window
 _MOST_PRODUCTS = 1 << 27  # of a frame's transform: 512 MiB of weights
 _MOST_NUMBERS = 2**31 - 1  # of a frame, as far as they are read
+_LEAST_HZ = 1.0  # between fmin and fmax: so near each other, edges of bands would be one number
 _FLAGS = {"true": True, "false": False}
 _NUMBERS = {"fmin": 0.0, "fmax": RATE_HZ / 2, "floor": 1e-6}
 _SMOOTHING = {"gain": 0.98, "bias": 2.0, "power": 0.5, "eps": 1e-6, "time-constant": 0.4}
@@ -181,6 +182,11 @@ def _check(spectrum: Spectrum, refuse: Refuse) -> None:
         )
     if spectrum.low_hz >= spectrum.high_hz:
         raise refuse(f"fmin={spectrum.low_hz:g}: not below fmax, {spectrum.high_hz:g}", "give less")
+    if spectrum.high_hz - spectrum.low_hz < _LEAST_HZ:
+        raise refuse(
+            f"fmin={spectrum.low_hz!r}, fmax={spectrum.high_hz!r}: there is nothing between them",
+            f"give bands at least {_LEAST_HZ:g} Hz of room",
+        )
     # A Hann window of 1 is 0, and so are both ends of a symmetric one.
     if spectrum.window < 3 - spectrum.periodic:
         raise refuse(

@@ -18,6 +18,8 @@ from edgekiln.models.data.wave_files import is_wave, read_any
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.waves import RATE_HZ
 
+_BYTES = 4  # of a sample or a number, float32
+
 
 def fits(path: Path) -> bool:
     """Whether folders in `path`, or in its parts, hold WAV files."""
@@ -91,7 +93,7 @@ def _cut(files: list[Path], waves: list[Floats], rate: int, options: Options) ->
                 f"{file}: lasts {len(sound) / rate:g} s, {files[0]} {length / rate:g} s",
                 hint="cut or fill up all of them: add ?seconds=1",
             )
-    DATA.check(len(waves) * length * 4, str(files[0].parent), "give fewer or shorter sounds")
+    DATA.check(len(waves) * length * _BYTES, str(files[0].parent), "give fewer or shorter sounds")
     out = np.zeros((len(waves), length), np.float32)
     for row, sound in zip(out, waves, strict=True):
         row[: len(sound)] = sound[:length]
@@ -106,4 +108,7 @@ def _features(path: Path, waves: Floats, rates: dict[int, Path], options: Option
             f"{path}: has {next(iter(rates))} samples a second; mel bands are made of {RATE_HZ}",
             hint=f"bring the files to {RATE_HZ} Hz, or compute them by ?transform=module:function",
         )
-    return spectra(waves, options.spectrum)[:, None]
+    about = options.spectrum
+    count = len(waves) * about.frames(waves.shape[1]) * about.numbers
+    DATA.check(count * _BYTES, str(path), f"give a longer hop than {about.hop}, or fewer sounds")
+    return spectra(waves, about)[:, None]

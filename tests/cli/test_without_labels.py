@@ -6,12 +6,14 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from PIL import Image
 
 from edgekiln.compiler.cli.documents import DOCUMENTS
 from edgekiln.compiler.documents.json_schema import document_schema
 from edgekiln.compiler.onnx_model import io
+from edgekiln.runtime import load
 from edgekiln.runtime.manifest import Preprocessing
 from tests.cli.conftest import Cli
 from tests.compiler.float_models import make, residual, write
@@ -66,6 +68,32 @@ def test_a_program_made_of_pictures_takes_pictures(cli: Cli) -> None:
     verified = cli("verify", "dist/model-host.ekb", "--samples", 3)
     assert verified.exit_code == 0, verified.stderr
     assert "identical to ONNX Runtime on 3 samples" in verified.stdout
+
+
+@pytest.mark.usefixtures("pictures", "float_model")
+def test_decisions_over_raw_pixels_are_verified_on_the_samples_of_the_build(cli: Cli) -> None:
+    ends = ("--before", "pixels", "--after", "hysteresis=0.1?off=0&steps=2")
+    samples = ("--calibrate", f"pictures/{NUMBERS}", "--bench-seconds", 0)
+    built = cli("build", "model.onnx", *samples, *ends)
+    assert built.exit_code == 0, built.stderr
+    # Codes that are the pixels themselves, of samples that are no streams.
+    verified = cli("verify", "dist/model-host.ekb", "--json")
+    assert verified.exit_code == 0, verified.stderr
+    assert json.loads(verified.stdout)["samples"] == 4
+
+
+@pytest.mark.usefixtures("pictures", "float_model")
+def test_a_float_program_learns_from_the_data_how_a_pixel_becomes_a_number(cli: Cli) -> None:
+    samples = ("--calibrate", f"pictures/{NUMBERS}", "--bench-seconds", 0)
+    built = cli("build", "model.onnx", "--precision", "float32", *samples, "--before", "pixels")
+    assert built.exit_code == 0, built.stderr
+    pixels = DRAW.integers(0, 256, (1, 32, 32, 3), np.uint8)
+    ready = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    session = onnxruntime.InferenceSession("model.onnx")
+    floats = ready.transpose(0, 3, 1, 2).astype(np.float32)
+    (wanted,) = session.run(None, {session.get_inputs()[0].name: floats})
+    found = np.asarray(load(Path("dist/model-host-float32.ekb"))(pixels), np.float32)
+    np.testing.assert_allclose(found.reshape(wanted.shape), wanted, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.usefixtures("pictures", "float_model")

@@ -1,5 +1,6 @@
 """What is computed of sound, against librosa."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,17 @@ def test_spectra_are_librosas(about: Spectrum, seed: int) -> None:
     np.testing.assert_allclose(found, wanted, rtol=2e-4, atol=2e-3)
 
 
+def test_a_long_sound_with_a_tiny_hop_takes_no_matrix_of_all_frames() -> None:
+    about = Spectrum(bands=2, window=64, fft=64, hop=1, smoothing=Smoothing(seconds=0.06))
+    wave = np.random.default_rng(3).normal(0, 0.1, (1, 40_000)).astype(np.float32)
+    tracemalloc.start()
+    found = spectra(wave, about)[0]
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 64 << 20  # (frames, frames) would be 12 GiB
+    np.testing.assert_allclose(found, librosas(wave[0], about), rtol=2e-4, atol=2e-3)
+
+
 def options(text: str) -> Any:
     return parse(*split(f"words/?{text}")).spectrum
 
@@ -113,6 +125,10 @@ def test_the_shortest_and_the_longest_windows_hear_something(text: str) -> None:
         ("mel=300", "mel=300: more bands than a window has frequencies"),
         ("mfcc=41", "mfcc=41: more coefficients than there are bands"),
         ("mel=8&fft=256", "fft=256: less than the window"),
+        (
+            "mel=8&fmin=7999.9999999999",
+            "fmin=7999.9999999999, fmax=8000.0: there is nothing between them",
+        ),
         ("mel=8&fmin=8000", "fmin=8000: not below fmax, 8000"),
         ("mel=8&fmax=9000", "fmax=9000: does not fit"),
         ("mel=8&fmin=nan", "fmin=nan: does not fit"),

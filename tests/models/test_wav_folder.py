@@ -112,6 +112,13 @@ def test_a_sound_shorter_than_a_window_is_refused(words):
         data.load(f"{words}?seconds=0.00001")
 
 
+def test_spectra_larger_than_a_data_set_may_be_are_refused_unmade(words, monkeypatch):
+    monkeypatch.setenv("EDGEKILN_MAX_DATA_BYTES", str(2 << 20))  # waves alone have 0.9 MiB
+    with pytest.raises(InputError, match="a data set may have 2097152") as caught:
+        data.load(f"{words}?seconds=0.5&mel=40&hop=8")
+    assert "give a longer hop than 8" in caught.value.hint
+
+
 def test_there_are_no_more_bands_than_frequencies(words):
     assert data.load(f"{words}?seconds=0.1&mel=241").train.x.shape[-1] == 241
     assert data.load(f"{words}?seconds=0.1&mfcc=5&mel=9").train.x.shape[-1] == 5

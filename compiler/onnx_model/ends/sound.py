@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgekiln.runtime.manifest import Preprocessing
 
 _FULL_SCALE = 32768  # what of 16 bits is 1 in data sets
+_MOST_SMOOTHED = 4096  # frames: what smooths them is a matrix with as many rows and columns
 _LAYOUTS = ("TF", "FT")
 
 
@@ -98,6 +99,11 @@ def heard(steps: Sequence[EndStep], shape: tuple[int, ...], data: str) -> HeardI
             hint="train it on spectra of sounds, --data 'words/?seconds=1&mel=40', or say what it "
             "takes: --before pcm --before mel=40",
         )
+    if made.about.smoothing and made.frames > _MOST_SMOOTHED:
+        raise step.wrong(
+            f"normalizes the energy of {made.frames} frames in one call",
+            hint=f"at most {_MOST_SMOOTHED} are possible: train on a longer hop or shorter sounds",
+        )
     return made
 
 
@@ -121,6 +127,8 @@ def samples(source: EndStep, takes: HeardInput) -> int:
     another number.
     """
     about, least = takes.about, takes.about.samples(takes.frames)
+    if source.count == 0:
+        raise source.wrong("no samples are no sound", hint=f"write pcm, or pcm={least}")
     count = source.count or least
     if about.frames(count) != takes.frames:
         raise source.wrong(

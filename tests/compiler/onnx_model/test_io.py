@@ -65,6 +65,7 @@ def test_damaged_metadata_is_named():
 def test_a_missing_file_is_named(tmp_path):
     path = tmp_path / "none.onnx"
     assert loaded(path).message == f"{path}: no such file"
+    assert loaded(path).hint
 
 
 def test_a_directory_cannot_be_read(tmp_path):

@@ -14,8 +14,11 @@ import pytest
 from edgekiln.compiler.pipeline import gc, key
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.atomic_io import default_root
+from edgekiln.compiler.pipeline.source_models import source_model
 from edgekiln.compiler.pipeline.store import Store
-from edgekiln.runtime.errors import InputError, MissingToolError, TrainingError
+from edgekiln.compiler.stages.agree import AgreeStage
+from edgekiln.runtime.errors import InputError, MissingToolError, StorageError, TrainingError
+from edgekiln.runtime.manifest import ProgramSpec
 from edgekiln.targets import profile
 from tests.compiler.small_stages import Compile, Resumable, Upper, leftovers, runs
 
@@ -111,6 +114,31 @@ def test_bytes_whose_maker_is_damaged_are_known_as_what_was_taken_in(
     assert found.key != made.key
 
 
+def test_what_is_known_by_its_content_may_lie_anywhere(tmp_path: Path) -> None:
+    reports = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "float.onnx").write_bytes(b"the same")
+        stage = AgreeStage(reference=str(tmp_path / name / "float.onnx"))
+        reports.append(key.key_of(key.recipe_of(stage, None, None)))
+    (tmp_path / "b" / "float.onnx").write_bytes(b"another")
+    changed = key.key_of(key.recipe_of(stage, None, None))
+    assert reports[0] == reports[1] != changed
+
+
+def test_a_store_that_cannot_be_read_is_not_one_without_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("EDGEKILN_STORE", str(tmp_path / "file"))
+    spec = ProgramSpec(
+        name="net", target="host", machine="x86_64", features=(), isa="", inputs=(), outputs=(),
+        arena_bytes=0, weights_bytes=0, code_bytes=0, layers=(), model_sha256="0" * 64,
+    )  # fmt: skip
+    with pytest.raises(StorageError, match=r"the store .*file cannot be written: Not a directory"):
+        source_model(spec)
+
+
 def test_a_failed_stage_leaves_nothing_behind(store: Store, src: Artifact, log: Path) -> None:
     with pytest.raises(TrainingError, match="diverged"):
         store.run(Upper(log=str(log), fail=True), src)
@@ -182,8 +210,9 @@ def test_a_damaged_artifact_is_named_and_made_again(
 
 
 def test_a_missing_input_is_named(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no such file: .*nothing\.pt"):
+    with pytest.raises(InputError, match=r"no such file: .*nothing\.pt") as caught:
         store.ingest(tmp_path / "nothing.pt", "module")
+    assert caught.value.hint
     with pytest.raises(InputError, match="is a directory"):
         store.ingest(tmp_path, "module")
 

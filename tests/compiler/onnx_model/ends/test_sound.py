@@ -125,6 +125,7 @@ def test_a_stream_goes_on_with_its_mean(tmp_path: Path) -> None:
             "w/?mel=8", ["pcm=16000"],
             "step pcm=16000: 16000 samples are 49 frames, the network takes 5",
         ),
+        ("w/?mel=8", ["pcm=0"], "step pcm=0: no samples are no sound"),
         ("w/?mel=8", ["pcm", "resize"], "step resize: is a step of pictures"),
         ("", ["pcm", "mel=8", "mfcc=8"], "step mfcc=8: is a second one"),
         ("", ["mfcc=8"], "step mfcc=8: is no source"),
@@ -143,6 +144,13 @@ def test_sound_that_does_not_fit_is_named(data: str, steps: list[str], message: 
         attach(hearing(data), steps, [])
     assert error.value.message == message
     assert error.value.hint
+
+
+def test_energies_of_very_many_frames_are_not_normalized_in_one_call() -> None:
+    # A matrix of (frames, frames) would be a weight of the program.
+    with pytest.raises(ConfigError, match="normalizes the energy of 5000 frames") as error:
+        attach(hearing("w/?mel=8&pcen=true", shape=(1, 1, 5000, 8)), ["pcm"], [])
+    assert "at most 4096" in error.value.hint
 
 
 def test_steps_of_sound_are_none_of_pictures() -> None:
