@@ -17,13 +17,19 @@ from edgekiln.compiler.build.raw_data import TAKES_RAW
 from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.cli.group import edgekiln
 from edgekiln.compiler.documents.progress import progress
-from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.onnx_model.ends.attach import attach
+from edgekiln.compiler.onnx_model.feed import feed_for
 from edgekiln.compiler.onnx_model.session import Session
+from edgekiln.compiler.packaging.golden_example import data_example
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.models import data
 from edgekiln.runtime import load as load_program
 from edgekiln.runtime.bundle import read_program
+from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.manifest import TensorSpec
+from edgekiln.runtime.random_inputs import random_input
+from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests.compiler.onnx_model.ends.test_columns import BUCKETS, HASH, RAW, embedding
 from tests.e2e.compiled_models import build, check
@@ -109,6 +115,25 @@ def test_a_build_calibrates_on_what_its_program_computes(tmp_path: Path) -> None
     ]  # fmt: skip
     right = classes_by_the_data_set(request.recipe.data, tmp_path)
     assert {key(row): place for row, place in zip(rows, found, strict=True)} == right
+
+
+def test_indices_are_not_hashed_again_for_a_score(tmp_path: Path) -> None:
+    model = embedding(each=(1,))
+    attach(model, (BUCKETS, HASH), ())
+    spec = f"{table(tmp_path / 'people.csv')}?target=label&buckets=age:0,18&hash=user:50"
+    with pytest.raises(InputError, match="gives indices, the model takes columns") as caught:
+        feed_for(io.read_meta(model), model_inputs.of_model(model), data=spec, seed=0)
+    assert "without its steps" in caught.value.hint
+    with pytest.raises(InputError, match="gives indices, the model takes columns"):
+        data_example(
+            AotRunner.open(build(with_columns(tmp_path), profile.load("host"))).spec, spec, 0
+        )
+
+
+def test_ids_without_data_are_of_any_size() -> None:
+    spec = TensorSpec(name="user", shape=(1, 9), dtype="int64", holds="id")
+    ids = random_input(spec, np.random.default_rng(0))
+    assert (np.abs(ids.astype(np.float64)) > 2**40).all()
 
 
 def key(row: dict[str, str]) -> tuple[float, ...]:
