@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import quote, unquote
 
 import numpy as np
 
-from edgekiln.models.column_indices import counts_of, edges_of
+from edgekiln.models.column_indices import KINDS, counts_of, edges_of
 from edgekiln.models.data.spectrum import KEYS as SPECTRUM_KEYS
 from edgekiln.models.data.spectrum import Spectrum, spectrum_of
 from edgekiln.models.spec import join, split
@@ -23,6 +24,7 @@ KEYS = (
     "text", "vocabulary", "length", "lower", "inputs", "buckets", "hash",
     *(key for key in SPECTRUM_KEYS if key != "hop"),
 )  # fmt: skip
+CSV, PARQUET = (".csv", ".tsv"), (".parquet",)  # how tables are named
 _LAYOUTS = ("NCHW", "NHWC", "N*")
 _COLORS = ("RGB", "L")
 _FLAGS = ("true", "false")
@@ -105,6 +107,10 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
             raise ConfigError(
                 f"{name}: no data option {key!r}", hint=did_you_mean(key, KEYS, what="options are")
             )
+    if not given.keys().isdisjoint(KINDS) and Path(name).suffix.lower() not in (*CSV, *PARQUET):
+        raise ConfigError(
+            f"{name}: {' and '.join(KINDS)} are of tables", hint="give a CSV or Parquet file"
+        )
     get = given.get
     options = Options(
         scale=_number("scale", given["scale"]) if "scale" in given else None,

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekiln.models.data.dataset import ONLY, Split, UnsplitData
 from edgekiln.models.data.limits import DATA
-from edgekiln.models.data.options import Options
+from edgekiln.models.data.options import CSV, PARQUET, Options
 from edgekiln.models.data.table_columns import (
     Columns,
     check_column,
@@ -27,12 +27,11 @@ from edgekiln.runtime.limits import read_file
 
 _USUAL = ("target", "label", "y", "class")  # what a target is called where nobody says
 _WHOLE = 2.0**53  # beyond it float64 does not hold every whole number
-_CSV, _PARQUET = (".csv", ".tsv"), (".parquet",)
 
 
 def fits(path: Path) -> bool:
     """Whether this is a table, by its name."""
-    return path.suffix.lower() in (*_CSV, *_PARQUET)
+    return path.suffix.lower() in (*CSV, *PARQUET)
 
 
 def read(path: Path, options: Options) -> UnsplitData:
@@ -43,7 +42,7 @@ def read(path: Path, options: Options) -> UnsplitData:
         ConfigError: no such column, or nothing says which one is the target.
         InputError: damaged, or words, NaN or nothing where a number should be.
     """
-    parquet = path.suffix.lower() in _PARQUET
+    parquet = path.suffix.lower() in PARQUET
     columns = _read_parquet(path) if parquet else _read_csv(path)
     targets = _targets(path, options, columns)
     if options.text:

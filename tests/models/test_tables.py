@@ -179,6 +179,11 @@ def test_parquet_makes_the_same_indices(tmp_path):
         np.testing.assert_array_equal(all_of(of_csv, name), all_of(of_parquet, name))
 
 
+def test_only_tables_have_columns_that_become_indices():
+    with pytest.raises(ConfigError, match="buckets and hash are of tables"):
+        data.load("digits?hash=user:5")
+
+
 @pytest.mark.parametrize(
     ("options", "extra", "message"),
     [
