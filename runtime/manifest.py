@@ -11,7 +11,9 @@ from edgekiln.runtime.errors import BundleError
 from edgekiln.runtime.hints import ABSENT_WHEN_EMPTY
 
 SCHEMA_VERSION = 1
-DETECTIONS, SYMBOLS, TEXT = "detections", "symbols", "text"  # what a tensor may hold
+# What a tensor may hold.
+DETECTIONS, SYMBOLS, TEXT = "detections", "symbols", "text"
+VALUE, ID = "value", "id"
 # What programs compute with, by numpy's names and with the bytes of a value.
 DTYPES = {
     "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4,
@@ -64,7 +66,8 @@ class TensorSpec:
     labels: tuple[str, ...] = ()  # class names, for a classifier's output
     # What its rows are, where that is known: "detections", of left, top, right, bottom, score and
     # class, behind which rows of -1 fill up; "symbols", numbers of classes, behind which -1 fills
-    # up; of an input "text" in UTF-8, which ends with a zero.
+    # up; of an input "text" in UTF-8, which ends with a zero, a "value", which becomes its
+    # bucket, or an "id", which becomes its hash.
     holds: str = field(default="", metadata=ABSENT_WHEN_EMPTY)
     rate_hz: int = field(default=0, metadata=ABSENT_WHEN_EMPTY)  # of sound, in samples of 16 bits
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.runtime.manifest import TEXT
+from edgekiln.runtime.manifest import ID, TEXT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 def random_input(spec: "TensorSpec", draw: np.random.Generator) -> "NDArray[np.generic]":
     """Standard normal floats, none so small that arithmetic on it would be slow; any bytes, and of
-    text words of letters.
+    text words of letters; ids of any size.
 
     Wider integers are 0 or 1: mostly they number the rows of a table, and every table has two.
     """
     dtype = np.dtype(spec.dtype)
+    if spec.holds == ID:
+        limits = np.iinfo(dtype)
+        return draw.integers(limits.min, limits.max, spec.shape, dtype, endpoint=True)
     if spec.holds == TEXT:
         return _text(spec.shape, draw)
     if dtype.kind == "f":

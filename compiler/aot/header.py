@@ -10,7 +10,7 @@ from edgekiln.compiler.ir.memory import OVERREAD_BYTES
 from edgekiln.compiler.ir.program import Point
 from edgekiln.compiler.kernels.conv2d.winograd_plan import MOST_SCRATCH_BYTES
 from edgekiln.runtime.amx_permission import TILES
-from edgekiln.runtime.manifest import DETECTIONS, DTYPES, SYMBOLS, TEXT, TensorSpec
+from edgekiln.runtime.manifest import DETECTIONS, DTYPES, ID, SYMBOLS, TEXT, VALUE, TensorSpec
 from edgekiln.targets.profile import TargetProfile
 
 # Scratch memories, and more than all else takes.
@@ -110,6 +110,8 @@ def _sizes(prefix: str, spec: TensorSpec) -> Iterator[str]:
         yield f"#define {prefix}_RATE_HZ {spec.rate_hz} /* samples of sound a second */"
     if spec.holds == TEXT:
         yield f"#define {prefix}_TEXT 1 {templates.TEXT}"
+    if spec.holds in (VALUE, ID):
+        yield f"#define {prefix}_{spec.holds.upper()} 1 {templates.COLUMNS[spec.holds]}"
 
 
 def _state(state: PlacedState) -> str:

@@ -213,6 +213,12 @@ TEXT = """\
 /* UTF-8; a sample ends with a byte of zero, or where its room does. Any bytes
                                * are taken: what is no UTF-8 is left out. */"""
 
+# Likewise, of columns of a table.
+COLUMNS = {
+    "value": "/* a number as a table has it; its bucket is found here, of NaN the last one */",
+    "id": "/* any whole number; it is hashed here */",
+}
+
 PLACES = """\
 
 /* Where inputs and outputs may lie in the arena, so that they take no memory of their own, e.g.

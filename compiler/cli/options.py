@@ -114,7 +114,8 @@ before_option = click.option(
     metavar="STEP",
     help="Let the program take raw data, and do this before the network: pixels, nv12=HxW, "
     "yuyv=HxW, crop=HxW, resize, letterbox; or pcm, of sound, then mel=BANDS?… or mfcc=COUNT?…; or "
-    "wordpiece=VOCABULARY?… or bpe=VOCABULARY?…, of text; again for more.",
+    "wordpiece=VOCABULARY?… or bpe=VOCABULARY?…, of text; or, of a table, buckets=COLUMN:EDGES;… "
+    "and hash=COLUMN:COUNT;…; again for more.",
 )
 after_option = click.option(
     "--after",

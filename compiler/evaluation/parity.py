@@ -116,6 +116,7 @@ def batches_for(
     from onnx import helper
 
     from edgekiln.compiler.onnx_model import model_inputs
+    from edgekiln.compiler.onnx_model.ends import columns
     from edgekiln.compiler.onnx_model.feed import feed_for
     from edgekiln.compiler.onnx_model.io import load_model, read_meta
     from edgekiln.compiler.onnx_model.samples import own_data
@@ -159,6 +160,9 @@ def batches_for(
     count = max(1, samples // takes.batch // steps)
 
     def drawn(each: "TensorSpec") -> "NDArray[np.generic]":
+        column = columns.drawn(meta.before, each.name, each.shape, draw)
+        if column is not None:
+            return column
         if each.dtype == "float32":
             return draw.uniform(low, high, each.shape).astype(np.float32)
         return random_input(each, draw)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from edgekiln.compiler.ir import (
+    column_ops,
     detection_ops,
     dynamic_ops,
     fixed_ops,
@@ -20,6 +21,7 @@ from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.program import Out, Program
 from edgekiln.compiler.lowering import (
+    columns,
     compute,
     detection,
     dynamic,
@@ -37,6 +39,7 @@ from edgekiln.compiler.lowering import (
     text,
 )
 from edgekiln.compiler.lowering.state import Lowering, SharedWeights, spec_of
+from edgekiln.compiler.onnx_model.ends.columns import held
 from edgekiln.compiler.onnx_model.io import Meta
 from edgekiln.compiler.tuning.table import Choices
 from edgekiln.runtime.errors import UnsupportedError
@@ -76,12 +79,13 @@ def lower(
     _check_outputs(lowering)
     states = kept_states.keep(lowering)
     # The model's metadata describe its first input and its first output.
+    columns_held = held(meta.before)
     inputs = tuple(
-        spec_of(graph.tensors[name])
+        spec_of(graph.tensors[name], holds=columns_held.get(name, ""))
         if i
         else spec_of(
             graph.tensors[name], preprocessing=meta.preprocessing, rate_hz=meta.rate_hz,
-            holds=meta.takes,
+            holds=columns_held.get(name, meta.takes),
         )
         for i, name in enumerate(lowering.given)
     )  # fmt: skip
@@ -156,6 +160,10 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             sequences.count_symbols(low, node)
         case sequence_ops.Hysteresis() as op:
             sequences.hysteresis(low, node, op)
+        case column_ops.Bucket() as op:
+            columns.bucket(low, node, op)
+        case column_ops.HashIndex() as op:
+            columns.hash_index(low, node, op)
         case frame_ops.Resample() as op:
             frames.resample(low, node, op)
         case frame_ops.YuvToPixels() as op:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.onnx_model import samples
+from edgekiln.compiler.onnx_model.ends.columns import held
 from edgekiln.compiler.onnx_model.model_inputs import Inputs, ModelInput, ModelInputs
 from edgekiln.models.data.dataset import ONLY
 from edgekiln.models.data.options import Options
@@ -142,6 +143,7 @@ def feed_for(meta: "Meta", takes: ModelInputs, *, data: str, seed: int) -> Feed:
             streams=bool(takes.states),
         )
         return _of_samples(found, spec, meta, takes)
+    samples.check_are_raw(spec, columns=bool(held(meta.before)))
     return _of_dataset(load(spec, seed), spec, meta, takes)
 
 

@@ -194,6 +194,13 @@ _DECISIONS = (
         limits="by `edgekiln attach`"),
 )  # fmt: skip
 
+# Of columns of tables, before a network that looks their indices up.
+_COLUMNS = tuple(
+    Operator(name=name, role="enclosed", domain=ENDS, integer=rule, float_form=rule,
+        attributes=("to",), limits="by `edgekiln attach`")
+    for name, rule in (("Bucket", "bucket"), ("HashIndex", "hash_index"))
+)  # fmt: skip
+
 # The same, of text, which ONNX's operators cannot take apart.
 _TEXT = tuple(
     Operator(name=name, role="enclosed", domain=ENDS, integer=rule, float_form=rule,
@@ -257,6 +264,7 @@ OTHERS = (
     *_ENDS,
     *_SEQUENCES,
     *_DECISIONS,
+    *_COLUMNS,
     *_TEXT,
     *_DETECTION,
     *_REFUSED,

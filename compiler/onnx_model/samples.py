@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.onnx_model.model_inputs import ModelInput, ModelInputs
+from edgekiln.models.column_indices import KINDS
 from edgekiln.models.data.options import Options
+from edgekiln.models.spec import split
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.inputs import preprocess
 from edgekiln.runtime.manifest import Preprocessing
@@ -44,6 +46,20 @@ def ready(
     """(k, …) raw samples as the model's own numbers: (k, *want.shape) of its type."""
     array = raw if preprocessing is None else preprocess(raw, preprocessing)
     return np.ascontiguousarray(array.reshape(len(raw), *want.shape).astype(want.dtype, copy=False))
+
+
+def check_are_raw(spec: str, *, columns: bool) -> None:
+    """Refuse data that gives indices where a model, or a program, takes `columns`.
+
+    Raises:
+        InputError: a table's columns became indices already, which the model makes itself.
+    """
+    if columns and not split(spec)[1].keys().isdisjoint(KINDS):
+        raise InputError(
+            f"{spec} gives indices, the model takes columns as they are",
+            hint="judge the network without its steps, or give raw columns, without labels: a .npz "
+            "of arrays that are named after the inputs",
+        )
 
 
 def picture_of(want: ModelInput, meta: "Meta") -> tuple[tuple[int, int] | None, str]:

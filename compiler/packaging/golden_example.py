@@ -48,7 +48,10 @@ def data_example(spec: "ProgramSpec", data: str, seed: int) -> Example:
     from edgekiln.compiler.onnx_model import model_inputs
     from edgekiln.compiler.onnx_model.feed import feed_for
     from edgekiln.compiler.onnx_model.io import Meta
+    from edgekiln.compiler.onnx_model.samples import check_are_raw
+    from edgekiln.runtime.manifest import ID, VALUE
 
+    check_are_raw(data, columns=any(each.holds in (VALUE, ID) for each in spec.inputs))
     takes = model_inputs.of_program(spec)
     assert takes.batch is not None, spec.name  # programs are compiled for one
     first, *others = spec.inputs

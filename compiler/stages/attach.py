@@ -31,7 +31,8 @@ class AttachStage(Stage):
         metadata={
             "help": "Do this before the network, again for more: pixels, nv12=HxW, yuyv=HxW, then "
             "crop=HxW, resize, letterbox; or pcm, of sound, then mel=BANDS?… or mfcc=COUNT?…; or "
-            "wordpiece=VOCABULARY?… or bpe=VOCABULARY?…, of text."
+            "wordpiece=VOCABULARY?… or bpe=VOCABULARY?…, of text; or, of a table, "
+            "buckets=COLUMN:EDGES;… and hash=COLUMN:COUNT;…."
         },
     )
     after: tuple[str, ...] = field(

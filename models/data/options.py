@@ -1,12 +1,14 @@
 """The options after a data set's `?`."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import quote, unquote
 
 import numpy as np
 
+from edgekiln.models.column_indices import KINDS, counts_of, edges_of
 from edgekiln.models.data.spectrum import KEYS as SPECTRUM_KEYS
 from edgekiln.models.data.spectrum import Spectrum, spectrum_of
 from edgekiln.models.spec import join, split
@@ -19,9 +21,10 @@ KEYS = (
     "scale", "mean", "std", "layout", "color", "size", "limit", "val", "calib", "test",
     "frame", "hop", "rate", "steps",
     "task", "target", "columns", "crop", "transform", "seconds",
-    "text", "vocabulary", "length", "lower", "inputs",
+    "text", "vocabulary", "length", "lower", "inputs", "buckets", "hash",
     *(key for key in SPECTRUM_KEYS if key != "hop"),
 )  # fmt: skip
+CSV, PARQUET = (".csv", ".tsv"), (".parquet",)  # how tables are named
 _LAYOUTS = ("NCHW", "NHWC", "N*")
 _COLORS = ("RGB", "L")
 _FLAGS = ("true", "false")
@@ -31,7 +34,7 @@ _MOST_SECONDS = 24 * 3600.0  # of a sound
 # No function's samples have these.
 OF_FILES = (
     "target", "columns", "seconds", "text", "vocabulary", "length", "lower", "inputs",
-    *(key for key in SPECTRUM_KEYS if key != "hop"),
+    "buckets", "hash", *(key for key in SPECTRUM_KEYS if key != "hop"),
 )  # fmt: skip
 
 
@@ -69,7 +72,11 @@ class Options:
     vocabulary: str = ""  # of the tokens that texts become
     length: int | None = None  # so many tokens
     lower: bool | None = None  # whether letters lose case and accents; None: as the vocabulary says
-    inputs: tuple[str, ...] = ()  # what takes tokens, mask and types; (): by BERT's names
+    # What takes tokens, mask and types, (): by BERT's names; or the features beside columns that
+    # become indices.
+    inputs: tuple[str, ...] = ()
+    edges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # by column
+    hashes: Mapping[str, int] = field(default_factory=dict)  # how many indices, by column
 
     def numbers(self, dtype: "np.dtype[np.generic]") -> Preprocessing | None:
         """What `scale`, `mean` and `std` say of samples of this type; None where they say nothing.
@@ -100,6 +107,10 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
             raise ConfigError(
                 f"{name}: no data option {key!r}", hint=did_you_mean(key, KEYS, what="options are")
             )
+    if not given.keys().isdisjoint(KINDS) and Path(name).suffix.lower() not in (*CSV, *PARQUET):
+        raise ConfigError(
+            f"{name}: {' and '.join(KINDS)} are of tables", hint="give a CSV or Parquet file"
+        )
     get = given.get
     options = Options(
         scale=_number("scale", given["scale"]) if "scale" in given else None,
@@ -128,6 +139,8 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
         vocabulary=get("vocabulary", ""),
         lower=_choice("lower", given["lower"], _FLAGS) == "true" if "lower" in given else None,
         inputs=_names(get("inputs", "")),
+        edges=_edges(given["buckets"]) if "buckets" in given else {},
+        hashes=counts_of(given["hash"], _refused_of("hash")) if "hash" in given else {},
     )
     if options.length is not None and not LEAST_LENGTH <= options.length <= MOST_LENGTH:
         raise _wrong("length", given["length"], f"tokens, {LEAST_LENGTH} to {MOST_LENGTH}")
@@ -151,6 +164,15 @@ def task_in(data: str) -> str:
 
 def _refused(what: str, hint: str) -> ConfigError:
     return ConfigError(f"data option {what}", hint=hint)
+
+
+def _refused_of(key: str) -> Callable[[str, str], ConfigError]:
+    return lambda what, hint: _refused(f"{key}: {what}", hint)
+
+
+def _edges(text: str) -> dict[str, tuple[float, ...]]:
+    found = edges_of(text, _refused_of("buckets"))
+    return {name: tuple(edges.tolist()) for name, edges in found.items()}
 
 
 def _wrong(key: str, text: str, hint: str) -> ConfigError:

@@ -4,33 +4,34 @@ are the target: `houses.csv?target=price`, `?target=kind&columns=width,height`.
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgekiln.models.data.dataset import Split, UnsplitData
+from edgekiln.models.data.dataset import ONLY, Split, UnsplitData
 from edgekiln.models.data.limits import DATA
-from edgekiln.models.data.options import Options
+from edgekiln.models.data.options import CSV, PARQUET, Options
+from edgekiln.models.data.table_columns import (
+    Columns,
+    check_column,
+    features_name,
+    indexed,
+    numbers_of,
+)
 from edgekiln.models.data.texts import tokenized
 from edgekiln.models.tasks.heads import heads_of
 from edgekiln.models.tasks.task import Array
 from edgekiln.runtime.errors import ConfigError, InputError, MissingToolError
 from edgekiln.runtime.limits import read_file
-from edgekiln.runtime.typed import did_you_mean
 
 _USUAL = ("target", "label", "y", "class")  # what a target is called where nobody says
-_LARGEST = float(np.finfo(np.float32).max)
 _WHOLE = 2.0**53  # beyond it float64 does not hold every whole number
-_CSV, _PARQUET = (".csv", ".tsv"), (".parquet",)
-
-Columns = Mapping[str, Sequence[object]]  # numbers, or the words of a CSV file
 
 
 def fits(path: Path) -> bool:
     """Whether this is a table, by its name."""
-    return path.suffix.lower() in (*_CSV, *_PARQUET)
+    return path.suffix.lower() in (*CSV, *PARQUET)
 
 
 def read(path: Path, options: Options) -> UnsplitData:
@@ -41,17 +42,23 @@ def read(path: Path, options: Options) -> UnsplitData:
         ConfigError: no such column, or nothing says which one is the target.
         InputError: damaged, or words, NaN or nothing where a number should be.
     """
-    parquet = path.suffix.lower() in _PARQUET
+    parquet = path.suffix.lower() in PARQUET
     columns = _read_parquet(path) if parquet else _read_csv(path)
     targets = _targets(path, options, columns)
     if options.text:
         return _of_text(path, options, columns, targets)
-    features = [name for name in options.columns or columns if name not in targets]
+    indices = indexed(path, options, columns, targets)
+    features = [
+        name for name in options.columns or columns if name not in targets and name not in indices
+    ]
     for name in features:
-        _check_column(path, name, columns)
-    if not features:
+        check_column(path, name, columns)
+    if not features and not indices:
         raise ConfigError(f"{path}: no column is left for features", hint="name some: ?columns=a,b")
-    x = np.stack([_numbers(path, name, columns[name]) for name in features], axis=1)
+    inputs: dict[str, Array] = {**indices}
+    if features:
+        x = np.stack([numbers_of(path, name, columns[name]) for name in features], axis=1)
+        inputs = {features_name(path, options, indices): x.astype(np.float32), **indices}
     words = [name for name in targets if _has_words(columns[name])]
     named = {head.name for head in heads_of(options.task)} if options.task else set()
     if len(targets) > 1 and named != set(targets):
@@ -60,9 +67,11 @@ def read(path: Path, options: Options) -> UnsplitData:
                 f"{path}: target {words[0]} holds words", hint="name a head for each target: "
                 f"--task {words[0]}=classification,…",
             )  # fmt: skip
-        y: Array = np.stack([_numbers(path, name, columns[name]) for name in targets], axis=1)
-        split = Split.of(x=x.astype(np.float32), y=y)
-        return UnsplitData(classes=(), train=split, task="regression", by_column=True)
+        y: Array = np.stack([numbers_of(path, name, columns[name]) for name in targets], axis=1)
+        return UnsplitData(
+            classes=(), train=Split(inputs=inputs, targets={ONLY: y}), task="regression",
+            by_column=not indices, as_given=bool(indices),
+        )  # fmt: skip
     found: dict[str, Array] = {}
     classes: list[tuple[str, ...]] = []
     for name in targets:
@@ -71,19 +80,20 @@ def read(path: Path, options: Options) -> UnsplitData:
         classes.append(kinds)
     return UnsplitData(
         classes=classes[0],
-        train=Split(inputs={"": x.astype(np.float32)}, targets=found),
+        train=Split(inputs=inputs, targets=found),
         task="classification" if words else "regression",
-        by_column=True,
+        by_column=not indices,
+        as_given=bool(indices),
     )
 
 
 def _of_text(path: Path, options: Options, columns: Columns, targets: Sequence[str]) -> UnsplitData:
     """A column of texts, as tokens, and one target."""
-    _check_column(path, options.text, columns)
-    if len(targets) > 1 or options.columns:
+    check_column(path, options.text, columns)
+    if len(targets) > 1 or options.columns or options.edges or options.hashes:
         raise ConfigError(
             f"{path}: a table of texts has one column of text and one target",
-            hint="leave columns out, and name one: ?text=review&target=stars",
+            hint="leave columns, buckets and hash out, and name one: ?text=review&target=stars",
         )
     target, classes = _target(path, targets[0], columns[targets[0]])
     tokens = tokenized(str(path), [str(each or "") for each in columns[options.text]], options)
@@ -96,7 +106,7 @@ def _of_text(path: Path, options: Options, columns: Columns, targets: Sequence[s
 
 def _targets(path: Path, options: Options, columns: Columns) -> tuple[str, ...]:
     for name in options.target:
-        _check_column(path, name, columns)
+        check_column(path, name, columns)
     if options.target:
         return options.target
     usual = [name for name in columns if name.lower() in _USUAL]
@@ -106,12 +116,6 @@ def _targets(path: Path, options: Options, columns: Columns) -> tuple[str, ...]:
             hint=f"say ?target=NAME; there are {', '.join(columns)}",
         )
     return (usual[0],)
-
-
-def _check_column(path: Path, name: str, columns: Columns) -> None:
-    if name not in columns:
-        hint = did_you_mean(name, columns, what="columns are")
-        raise ConfigError(f"{path}: no column {name!r}", hint)
 
 
 def _read_csv(path: Path) -> Columns:
@@ -159,30 +163,6 @@ def _read_parquet(path: Path) -> Columns:
         raise InputError(f"{path}: cannot be read: {error}", "is it complete?") from error
 
 
-def _numbers(path: Path, name: str, values: Sequence[object]) -> NDArray[np.float64]:
-    """A column as numbers. Raises InputError naming the first row that holds something else."""
-    numbers = np.empty(len(values), np.float64)
-    for place, value in enumerate(values):
-        where = (
-            f"{path}: row {place + 2}, column {name!r}"  # as editors count them: names are row 1
-        )
-        if value is None or value == "":
-            raise InputError(f"{where}: is empty", hint="fill it in, or leave the row out")
-        try:
-            numbers[place] = float(value)  # type: ignore[arg-type] # whatever is no number raises
-        except (TypeError, ValueError):
-            raise InputError(
-                f"{where}: {value!r} is no number",
-                hint="leave the column out, ?columns=a,b, or turn its words into numbers, such as "
-                "0 and 1 for each word",
-            ) from None
-        if not abs(numbers[place]) <= _LARGEST:  # nor is NaN
-            raise InputError(
-                f"{where}: {value} is not finite", hint="fill it in, or leave the row out"
-            )
-    return numbers
-
-
 def _has_words(values: Sequence[object]) -> bool:
     """Whether most of a column's values are no numbers: one such value is a mistake."""
     words = sum(not _is_number(value) for value in values)
@@ -207,6 +187,6 @@ def _target(path: Path, name: str, values: Sequence[object]) -> tuple[Array, tup
         classes = tuple(sorted(set(words)))
         place = {word: index for index, word in enumerate(classes)}
         return np.array([place[word] for word in words], np.int64), classes
-    numbers = _numbers(path, name, values)
+    numbers = numbers_of(path, name, values)
     whole = bool(((numbers == np.rint(numbers)) & (np.abs(numbers) < _WHOLE)).all())
     return (numbers.astype(np.int64) if whole else numbers), ()

@@ -163,6 +163,14 @@ def quotient_and_remainder(value: Expr, divisor: int) -> tuple[Expr, Expr]:
     return quotient, remainder
 
 
+def remainder(value: Expr, divisor: Expr) -> Expr:
+    """What is left of a division; both are unsigned, or not negative."""
+    from tvm.script.ir_builder import tirx as T
+
+    left: Expr = T.truncmod(value, divisor)
+    return left
+
+
 def load(buffer: Buffer, index: Index, lanes: int = 1) -> Expr:
     """`lanes` elements side by side from `index` on."""
     from tvm.script.ir_builder import tirx as T

@@ -7,6 +7,7 @@ import pytest
 
 from edgekiln.models import data
 from edgekiln.runtime.errors import ConfigError, InputError, MissingToolError
+from tests.models.murmur import murmur3
 
 HEADER = "rooms,area,kind,price\n"
 
@@ -119,3 +120,89 @@ def test_parquet_is_read_or_the_package_is_named(tmp_path):
         with pytest.raises(MissingToolError) as caught:
             data.load(str(path))
         assert "edgekiln[tables]" in caught.value.hint
+
+
+EDGES = np.array([0, 18, 35.5], np.float32)
+
+
+def people(tmp_path, *extra):
+    """Ages, some of which are missing, and ids that float64 does not hold."""
+    draw = np.random.default_rng(0)
+    ages = [*draw.uniform(-5, 90, 57).round(1).tolist(), "", "nan", "1e60"]
+    ids = [int(each) for each in draw.integers(-(2**63), 2**63 - 1, len(ages))]
+    rows = [
+        f"{n},{age},{user},{n % 2}" for n, (age, user) in enumerate(zip(ages, ids, strict=True))
+    ]
+    path = tmp_path / "people.csv"
+    path.write_text("\n".join(["n,age,user,y", *rows, *extra]) + "\n", encoding="utf-8")
+    return path, ages, ids
+
+
+def all_of(loaded, name):
+    """A column in the order of the file, which the column n has."""
+    splits = (loaded.train, loaded.val, loaded.calib, loaded.test)
+    order = np.argsort(np.concatenate([split.inputs["rest"][:, 0] for split in splits]))
+    return np.concatenate([split.inputs[name] for split in splits])[order]
+
+
+def test_columns_become_buckets_and_hashes_beside_numbers_as_they_are(tmp_path):
+    path, ages, ids = people(tmp_path)
+    spec = f"{path}?target=y&buckets=age:0,18,35.5&hash=user:100&inputs=rest"
+    loaded = data.load(spec)
+    assert [(k, str(v.dtype), v.shape[1:]) for k, v in loaded.train.inputs.items()] == [
+        ("rest", "float32", (1,)), ("age", "int64", (1,)), ("user", "int64", (1,)),
+    ]  # fmt: skip
+    assert loaded.preprocessing is None
+    with np.errstate(over="ignore"):
+        floats = np.array([float(each or "nan") for each in ages]).astype(np.float32)
+    right = np.searchsorted(EDGES, floats, side="right")[:, None]
+    np.testing.assert_array_equal(all_of(loaded, "age"), right)
+    hashes = [[murmur3(np.int64(each).tobytes()) % 100] for each in ids]
+    assert all_of(loaded, "user").tolist() == hashes
+
+
+def test_parquet_makes_the_same_indices(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    path, ages, ids = people(tmp_path)
+    columns = {
+        "n": [*range(len(ages))], "age": [None if a == "" else float(a) for a in ages],
+        "user": ids, "y": [n % 2 for n in range(len(ages))],
+    }  # fmt: skip
+    parquet = importlib.import_module("pyarrow.parquet")
+    parquet.write_table(pyarrow.table(columns), tmp_path / "people.parquet")
+    options = "?target=y&buckets=age:0,18,35.5&hash=user:100&inputs=rest"
+    of_csv, of_parquet = (
+        data.load(f"{path}{options}"),
+        data.load(f"{path.with_suffix('.parquet')}{options}"),
+    )
+    for name in ("age", "user"):
+        np.testing.assert_array_equal(all_of(of_csv, name), all_of(of_parquet, name))
+
+
+def test_only_tables_have_columns_that_become_indices():
+    with pytest.raises(ConfigError, match="buckets and hash are of tables"):
+        data.load("digits?hash=user:5")
+
+
+@pytest.mark.parametrize(
+    ("options", "extra", "message"),
+    [
+        ("buckets=age:0,0", "", "buckets: edges 0,0 of 'age' do not ascend"),
+        ("buckets=agee:0", "", "no column 'agee'"),
+        ("hash=user:0", "", "hash: '0' of 'user' is no number of indices"),
+        ("hash=y:5", "", "column 'y' is a target"),
+        ("buckets=age:0&hash=age:5", "", "column 'age' is in buckets and in hash"),
+        ("buckets=age:0&scale=2", "", "scale, mean and std do not go with buckets"),
+        ("buckets=age:0&inputs=age", "", "which input takes the columns"),
+        ("buckets=age:0", "1,old,3,0", "row 62, column 'age': 'old' is no number"),
+        ("hash=user:5", "1,2,3.5,0", "row 62, column 'user': '3.5' is no whole number of 64 bits"),
+        ("hash=user:5", "1,2,,0", "row 62, column 'user': '' is no whole number of 64 bits"),
+        ("hash=user:5", f"1,2,{2**63},0", "is no whole number of 64 bits"),
+    ],
+)
+def test_columns_without_indices_are_refused(tmp_path, options, extra, message):
+    path, _, _ = people(tmp_path, *filter(None, [extra]))
+    with pytest.raises((ConfigError, InputError)) as caught:
+        data.load(f"{path}?target=y&{options}")
+    assert message in caught.value.message
+    assert caught.value.hint

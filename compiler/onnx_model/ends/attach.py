@@ -13,6 +13,7 @@ import numpy as np
 from edgekiln.compiler.onnx_model import extents, io, own_functions, rewriting
 from edgekiln.compiler.onnx_model.ends import (
     answers,
+    columns,
     ctc,
     detections,
     network_image,
@@ -32,6 +33,7 @@ from edgekiln.compiler.onnx_model.ends.steps import (
     parsed,
 )
 from edgekiln.compiler.onnx_model.raising import raised
+from edgekiln.models.column_indices import HASH, KINDS
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.images import CHANNELS
 from edgekiln.runtime.manifest import Preprocessing
@@ -60,8 +62,10 @@ def attach(model: "onnx.ModelProto", before: Sequence[str], after: Sequence[str]
             "attach: the model has its steps already", hint="give the model that they were put to"
         )
     facts = rewriting.facts_of(model)
-    if facts.opset < _LEAST_OPSET:
-        model.CopyFrom(raised(model, facts.opset, _LEAST_OPSET))
+    hashes = any(step.name == HASH for step in first)
+    least = columns.HASHING_OPSET if hashes else _LEAST_OPSET
+    if facts.opset < least:
+        model.CopyFrom(raised(model, facts.opset, least))
         facts = rewriting.facts_of(model)
     quantized = io.is_quantized(model)
     made = replace(
@@ -116,6 +120,20 @@ def _front(
 ) -> _Front:
     """Put the steps before the first input."""
     source, *others = steps
+    if source.name in KINDS:
+        for step in others:
+            if step.name not in KINDS:
+                raise step.wrong("stands with columns", hint="columns have no other steps")
+        told = columns.indices(model, end, steps, network_image.inputs(model, meta))
+        # Columns may stand beside a first input that is none of them, and stays as it is.
+        is_first = network_image.first_input(model, meta).name in columns.held(
+            [step.text for step in steps]
+        )
+        listed = " → ".join(step.text for step in steps)
+        return _Front(
+            numbers=None if is_first else meta.preprocessing, place=None,
+            note=f"before: {listed}: it takes {told}",
+        )  # fmt: skip
     for step in others:
         if step.name in SOURCES:
             raise step.wrong("is no first step", hint="a model has one source")
@@ -140,7 +158,7 @@ def _front(
     return _Front(numbers=numbers, place=place, note=note)
 
 
-SOURCES = (*pixels.SOURCES, SOUND, *TEXTS)
+SOURCES = (*pixels.SOURCES, SOUND, *TEXTS, *KINDS)
 _RAW = Preprocessing(scale=1.0, mean=(0.0,), std=(1.0,), layout="NHWC")
 
 

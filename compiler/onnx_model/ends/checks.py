@@ -3,7 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from edgekiln.compiler.onnx_model.ends import ctc, detector_options, hysteresis, sound, text
+from edgekiln.compiler.onnx_model.ends import (
+    columns,
+    ctc,
+    detector_options,
+    hysteresis,
+    sound,
+    text,
+)
 from edgekiln.compiler.onnx_model.ends.steps import (
     AFTER,
     BEFORE,
@@ -14,11 +21,13 @@ from edgekiln.compiler.onnx_model.ends.steps import (
     EndStep,
     parsed,
 )
+from edgekiln.models.column_indices import KINDS
 from edgekiln.runtime.manifest import DETECTIONS
 
 # What reads the options of a step.
 _READERS: Mapping[str, Callable[[EndStep], object]] = {
     **dict.fromkeys(TEXTS, text.read), **dict.fromkeys(SPECTRA, sound.read),
+    **dict.fromkeys(KINDS, columns.read),
     DETECTIONS: detector_options.read, CTC: ctc.read, HYSTERESIS: hysteresis.read,
 }  # fmt: skip
 

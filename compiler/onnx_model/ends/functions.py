@@ -9,9 +9,13 @@ Sources: Pillow's Resample.c for `Resample…`, whose weights are in 2²²ths; O
 `YuvTo…`: ITU-R BT.601 in studio range, 16 to 235, in 2²⁰ths.
 """
 
+from edgekiln.compiler.onnx_model.ends import column_functions
+
 DOMAIN = "edgekiln.ends"
 # Of text: they have no functions here, see `own_schemas` and `text_cut`.
 WORDPIECE, BYTE_PAIR = TOKENIZERS = "WordPiece", "BytePair"
+
+BUCKET, HASH_INDEX = "Bucket", "HashIndex"
 
 _RESAMPLE = """\
 Resample{name} (x, places, weights) => (y) {{
@@ -148,4 +152,5 @@ YuvToRgb (x, luma_rows, luma_columns, chroma_rows, u_columns, v_columns) => (y) 
     y = Concat <axis: int = -1> (red, green, blue)
 }
 """
+    + column_functions.TEXTS
 )

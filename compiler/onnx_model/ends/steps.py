@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from edgekiln.models.column_indices import BUCKETS, HASH, KINDS
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import did_you_mean, whole_number
 
@@ -48,7 +49,7 @@ BEFORE: Mapping[str, StepForm] = {
     "crop": StepForm(argument="size", needed=True), "resize": StepForm(),
     "letterbox": StepForm(argument="count"), SOUND: StepForm(argument="count"),
     **{name: StepForm(argument="spec", needed=True) for name in SPECTRA},
-    **{name: StepForm(argument="spec", needed=True) for name in TEXTS},
+    **{name: StepForm(argument="spec", needed=True) for name in (*TEXTS, *KINDS)},
 }  # fmt: skip
 AFTER: Mapping[str, StepForm] = {
     "softmax": StepForm(), "sigmoid": StepForm(), "argmax": StepForm(),
@@ -69,6 +70,8 @@ _HINTS = {
     "mel": "how many bands, and options: {}=40?window=480&hop=320",
     "mfcc": "how many coefficients, and options: {}=13?mel=40",
     WORDPIECE: "the vocabulary, and options: {}=vocab.txt?length=128&bytes=1024",
+    BUCKETS: "a column and its edges: {}=age:0,18,35,60",
+    HASH: "a column and how many indices: {}=user:1000",
     BPE: "the vocabulary, and options: {}=tokenizer.json?length=128&bytes=1024",
 }
 

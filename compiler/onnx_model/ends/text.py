@@ -1,12 +1,13 @@
 """Text becomes the numbers of tokens that a network of BERT's or of GPT-2's kind takes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.compiler.onnx_model.ends import lookup_tables
 from edgekiln.compiler.onnx_model.ends.functions import BYTE_PAIR, WORDPIECE
 from edgekiln.compiler.onnx_model.ends.graph_end import GraphEnd
 from edgekiln.compiler.onnx_model.ends.steps import BEFORE, BPE, TEXTS, EndStep, parsed
@@ -222,23 +223,11 @@ def _length(step: EndStep, options: TextOptions, value: "onnx.ValueInfoProto") -
 
 def _check_size(step: EndStep, end: GraphEnd, largest: int, ids: str) -> None:
     """A number that the network does not know would become another token's."""
-    for table in _embeddings(end, [ids]):
-        rows = end.facts.static(table)
-        if rows and largest >= rows[0]:
-            raise step.wrong(
-                f"the vocabulary has numbers up to {largest}, the network knows {rows[0]}",
-                hint="give the vocabulary that the network was trained with",
-            )
-
-
-def _embeddings(end: GraphEnd, names: Iterable[str]) -> Iterable[str]:
-    """What is gathered from by these numbers, as they are or in another type."""
-    for name in names:
-        for node in end.facts.readers.get(name, []):
-            if node.op_type == "Gather" and node.input[1] == name:
-                yield node.input[0]
-            elif node.op_type in ("Cast", "Identity"):
-                yield from _embeddings(end, node.output)
+    if rows := lookup_tables.too_small(end, largest, ids):
+        raise step.wrong(
+            f"the vocabulary has numbers up to {largest}, the network knows {rows}",
+            hint="give the vocabulary that the network was trained with",
+        )
 
 
 def _write(

@@ -7,6 +7,7 @@ from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules import (
+    columns,
     copies,
     detection,
     dynamic,
@@ -67,6 +68,7 @@ RULES: Mapping[str, Rule] = {
     **detection.DETECTION_RULES,
     **sequences.SEQUENCE_RULES,
     **text.TEXT_RULES,
+    **columns.COLUMN_RULES,
     "recurrent": recurrent.steps,
 }
 
