@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekiln.models.data.dataset import ONLY, Dataset
@@ -84,6 +85,8 @@ def outputs_of_one(module: "nn.Module", dataset: Dataset, name: str) -> "dict[st
     except Exception as error:  # whatever the user's own module does
         shape = dataset.input_shape
         resize = ", or have it resized: --data NAME?size=32" if len(shape) == 3 else ""
+        if len(shape) == 1 and Path(dataset.name).is_dir():  # of a folder, only waves have one axis
+            resize = f", or have spectra made of the sounds: --data '{dataset.name}?mel=40'"
         shapes = ", ".join(str(tuple(each.shape[1:])) for each in samples)
         raise InputError(
             f"{name}: does not take the samples of {dataset.name}, shape {shapes}: "

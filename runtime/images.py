@@ -17,7 +17,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 CHANNELS = {"L": 1, "RGB": 3}
 _DEEP = ("I", "F")  # Pillow's modes of more than eight bits; they are scaled in float64
-IMAGE_HINT = "is it complete, and an image?"
+IMAGE_HINT = "is the path right, and the file a complete image?"
 
 
 def read_image(path: Path, height: int, width: int, color: str) -> "NDArray[np.uint8]":

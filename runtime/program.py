@@ -147,8 +147,10 @@ def by_name(
     if unknown := [name for name in named if name not in known]:
         raise InputError(f"the model has no input {unknown[0]!r}", hint=hint)
     if len(listed) + len(named) != len(specs):
+        missing = [name for name in known[len(listed) :] if name not in named]
+        lacking = f"; {', '.join(missing)} missing" if missing else ""
         raise InputError(
-            f"{len(listed) + len(named)} arrays given, the model has {len(specs)} inputs",
+            f"{len(listed) + len(named)} arrays given, the model has {len(specs)} inputs{lacking}",
             hint=hint,
         )
     for spec in specs[: len(listed)]:

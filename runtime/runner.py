@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# A program for another machine: the bits are the same on all, and QEMU shows them here.
+_ELSEWHERE = (
+    "build it with a --target that fits (`edgekiln targets detect`); an int8 program has the same "
+    "bits on each. `edgekiln devices check qemu BUNDLE` runs its example here"
+)
+
+
 class Runner(Protocol):
     """Something that computes a model's outputs from its inputs."""
 
@@ -213,7 +220,7 @@ def check_machine(
     if machine != spec.machine:
         raise BundleError(
             f"{where}: made for {spec.machine} ({spec.target}), {on} is {machine}",
-            hint="build it with a --target that fits (`edgekiln targets detect`)",
+            hint=_ELSEWHERE,
         )
     if missing := sorted(set(spec.features) - (cpu_flags() if flags is None else flags)):
         cpu = "this CPU" if flags is None else on

@@ -164,11 +164,12 @@ def _of_samples(found: "SampleSet", spec: str, meta: "Meta", takes: ModelInputs)
         for each in takes.inputs
     }
     preprocessings = {}
+    said = samples.options_of_inputs(arrays, takes, found.options, spec)
     for place, each in enumerate(takes.inputs):
         # A model's file holds the preprocessing of its first input alone.
         own = meta.preprocessing if place == 0 else None
         shown = arrays[each.name][0] if takes.states else arrays[each.name]
-        made = samples.preprocessing(shown, each, own, found.options, spec)
+        made = samples.preprocessing(shown, each, own, said[each.name], spec)
         if made is not None:
             preprocessings[each.name] = made
     # Nothing is trained on samples that have no labels.
@@ -219,9 +220,11 @@ def _array_of(
         for name in (ONLY, *SAMPLES):
             if name in found.arrays:
                 return found.arrays[name]
-    names = ", ".join(filter(None, found.arrays)) or "samples of one input"
+    names = ", ".join(filter(None, found.arrays))
     raise InputError(
-        f"{spec} has no samples of input {each.name!r}; it has {names}",
+        f"{spec} has no samples of input {each.name!r}; it has {names}"
+        if names
+        else f"{spec} has samples of one input; the model takes {len(takes.inputs)}",
         hint=f"the model takes {described(takes)}: name the arrays of a .npz so, or give dicts "
         "from package.module:factory",
     )

@@ -1,6 +1,7 @@
 """Raw samples become the arrays of one input: shapes, types, and pixels as numbers."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,38 @@ def shaped(
         f"samples of {where} have the shape {rest}, input {want.name!r} takes {want.shape}",
         hint=f"give {want.dtype} {sample}, a sample an item of the first axis",
     )
+
+
+def options_of_inputs(
+    arrays: Mapping[str, NDArray[np.generic]], takes: ModelInputs, options: Options, where: str
+) -> dict[str, Options]:
+    """What the data's options say of each input.
+
+    `scale`, `mean` and `std` are those of a model's only input. Of several inputs they are those
+    of pixels, and of other whole numbers where there are no pixels: floats beside them are the
+    model's own already, and the same numbers would hardly be theirs.
+
+    Raises:
+        InputError: no input is one that they could be meant for.
+    """
+    if len(takes.inputs) == 1 or options.numbers(np.dtype(np.float32)) is None:
+        return {each.name: options for each in takes.inputs}
+    whole = [
+        each.name
+        for each in takes.inputs
+        if np.dtype(each.dtype).kind == "f" and arrays[each.name].dtype.kind in "iub"
+    ]
+    pixels = [name for name in whole if arrays[name].dtype == np.uint8 and arrays[name].ndim > 2]
+    meant = pixels or whole
+    if not meant:
+        raise InputError(
+            f"{where}: scale, mean and std are meant for no input: none takes floats and is given "
+            "whole numbers",
+            hint="leave them out, and give floats as the model was trained with them; or give the "
+            "pixels as uint8",
+        )
+    silent = replace(options, scale=None, mean=None, std=None)
+    return {each.name: options if each.name in meant else silent for each in takes.inputs}
 
 
 def preprocessing(

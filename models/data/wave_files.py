@@ -69,7 +69,8 @@ def frames(files: Sequence[Path], frame: int, options: Options, *, streams: bool
     if not size:
         raise InputError(
             f"{files[0].parent}: nothing says how many samples a frame has",
-            hint="say it: 'PATH?frame=512'",
+            hint="say it: 'PATH?frame=512'; sounds to be told apart lie in one folder a class: "
+            "PATH/yes/1.wav",
         )
     steps = options.steps or STREAM_STEPS
     found = []

@@ -111,9 +111,10 @@ def test_a_wrong_call_is_told_all_names_types_and_shapes(shop: Shop) -> None:
     net = load(shop.home / "dist/three-host.ekb")
     given = samples(1)
     takes = "tokens int64 (1, 12), mask bool (1, 12), flat float32 (1, 8)"
+    lacking = "1 arrays given, the model has 3 inputs; mask, flat missing"
     for arrays, named, message in (
         ((), given | {"x": given["flat"]}, "the model has no input 'x'"),
-        ((), {"tokens": given["tokens"]}, "1 arrays given, the model has 3 inputs"),
+        ((), {"tokens": given["tokens"]}, lacking),
         ((given["tokens"], given["mask"]), {"mask": given["mask"]}, "input 'mask' is given twice"),
     ):
         with pytest.raises(InputError) as caught:

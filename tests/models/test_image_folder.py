@@ -103,7 +103,7 @@ def test_a_corrupt_image_is_named(photos, options):
     corrupt.write_bytes(b"not a PNG file")
     message, hint = _refused(f"{photos}{options}")
     assert message.startswith(f"{corrupt}: cannot read this image: ")
-    assert hint == "is it complete, and an image?"
+    assert hint == "is the path right, and the file a complete image?"
 
 
 def test_a_cut_image_is_named(photos):

@@ -4,8 +4,10 @@ import wave
 
 import numpy as np
 import pytest
+import torch
 
 from edgekiln.models import data
+from edgekiln.models.interface import outputs_of_one
 from edgekiln.runtime.errors import ConfigError, InputError
 
 
@@ -126,3 +128,16 @@ def test_there_are_no_more_bands_than_frequencies(words):
     with pytest.raises(ConfigError, match="mel=1000000: more bands than") as caught:
         data.load(f"{words}?seconds=0.1&mel=1000000")
     assert caught.value.hint == "give at most 241; 40 are usual"
+
+
+def test_waves_for_a_network_of_pictures_are_told_to_become_spectra(words):
+    net = torch.nn.Conv2d(1, 4, 3)
+    with pytest.raises(InputError) as caught:
+        outputs_of_one(net, data.load(f"{words}?seconds=1"), "net")
+    assert f"'{words}?mel=40'" in caught.value.hint
+
+
+def test_a_folder_without_classes_is_told_how_classes_lie(words):
+    with pytest.raises(InputError) as caught:
+        data.load_samples(f"{words / 'low'}?mel=40", 0)
+    assert "PATH/yes/1.wav" in caught.value.hint

@@ -165,3 +165,44 @@ def test_a_function_that_a_file_names_is_not_called():
         feed(takes(("x", "float32", (4,))), "", Meta(data="nowhere:at_all"))
     assert caught.value.message == "the model names nowhere:at_all as its data, which is a function"
     assert caught.value.hint == "if you trust the file: --data 'nowhere:at_all'"
+
+
+TWO = takes(("image", "float32", (3, 8, 8)), ("facts", "float32", (6,)))
+
+
+def test_the_numbers_of_pixels_are_not_those_of_floats_beside_them(tmp_path):
+    image = DRAW.integers(0, 256, (20, 8, 8, 3), np.uint8)
+    facts = DRAW.normal(size=(20, 6)).astype(np.float32)
+    given = feed(TWO, f"{saved(tmp_path / 'd.npz', image=image, facts=facts)}?scale=0.5&mean=3")
+    found = everything(given, "facts")
+    assert sorted(map(tuple, found)) == sorted(map(tuple, facts))
+    assert everything(given, "image").max() == 255 * 0.5 - 3
+
+
+def test_the_numbers_of_pixels_are_not_those_of_other_whole_numbers_beside_them(tmp_path):
+    path = saved(
+        tmp_path / "d.npz",
+        image=DRAW.integers(0, 256, (20, 8, 8, 3), np.uint8),
+        facts=DRAW.integers(0, 9, (20, 6)),
+    )
+    with pytest.raises(InputError, match="samples are int64, input 'facts' takes float32"):
+        feed(TWO, f"{path}?scale=0.5")
+
+
+def test_numbers_that_are_meant_for_no_input_are_refused(tmp_path):
+    path = saved(
+        tmp_path / "d.npz",
+        image=np.zeros((20, 3, 8, 8), np.float32),
+        facts=np.zeros((20, 6), np.float32),
+    )
+    with pytest.raises(InputError, match="scale, mean and std are meant for no input") as caught:
+        feed(TWO, f"{path}?scale=0.5")
+    assert "give the pixels as uint8" in caught.value.hint
+
+
+def test_samples_of_one_unnamed_input_are_not_said_to_lack_the_one_that_they_are(tmp_path):
+    path = saved(tmp_path / "d.npz", image=np.zeros((20, 3, 8, 8), np.float32))
+    with pytest.raises(InputError) as caught:
+        feed(TWO, path)
+    assert caught.value.message == f"{path} has samples of one input; the model takes 2"
+    assert "float32 image (3, 8, 8), float32 facts (6,)" in caught.value.hint
