@@ -54,6 +54,14 @@ def fenced(*languages: str) -> Iterator[tuple[str, str]]:
                 yield path.name, re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
 
 
+def test_buffers_in_c_have_the_room_that_kernels_read_past_their_end() -> None:
+    blocks = [*fenced("c"), *FENCE.findall((ROOT / "README.md").read_text(encoding="utf-8"))]
+    lines = [line for *_, text in blocks for line in text.splitlines() if "_Alignas" in line]
+    buffers = [line for line in lines if " arena[" not in line]
+    assert len(buffers) > 8
+    assert [line for line in buffers if "MODEL_OVERREAD_BYTES" not in line] == []
+
+
 # A page may show one twice.
 COMMANDS = [
     *dict.fromkeys(
