@@ -70,7 +70,7 @@ def operations() -> Iterator[type[Op]]:
 # a code, which moves with its tensor's zero point, and so of a type that is `Codes`.
 NO_CODES = {
     "a_perm", "after", "axis", "b_perm", "before", "begin", "block", "groups", "perm", "repeats",
-    "starts", "steps", "y_perm",
+    "starts", "steps", "width", "y_perm",
 }  # fmt: skip
 
 
