@@ -66,9 +66,10 @@ def equalized(scheme: Scheme, bench: Workbench) -> Scheme:
 def migrated(scheme: Scheme, bench: Workbench) -> Scheme:
     """The scale of activations moved into weights."""
     model = _copy(scheme.model)
-    tensors = [each.tensor for each in migrations(model, scheme.floats)]
+    found = migrations(model, scheme.floats)
+    tensors = [each.tensor for each in found]
     samples = channel_samples(model, tensors, bench.calibration.calls(_PEAK_SAMPLES))
-    count, made = migrate(model, samples, scheme.floats)
+    count, made = migrate(model, found, samples)
     spared = replace(scheme, floats=scheme.floats | made)
     return _recalibrated(spared, model, bench) if count else scheme
 

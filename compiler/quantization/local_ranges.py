@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from edgekiln.compiler.quantization.calibration import METHODS, Calibration, Method
 from edgekiln.compiler.quantization.products import real_weights
-from edgekiln.compiler.quantization.ranges import Range
+from edgekiln.compiler.quantization.ranges import LEVELS, Range
 from edgekiln.compiler.quantization.walk import LayerWalk, Values
 
 if TYPE_CHECKING:
     import onnx
 
 _SAMPLES = 64  # that candidates are tried on
-_LEVELS = 255  # steps of an int8 range
 
 
 def best_ranges(
@@ -68,9 +67,9 @@ def _least(errors: Mapping[Method, float]) -> Method:
 def _rounded(array: NDArray[np.generic], span: Range) -> NDArray[np.float32]:
     """What quantization to codes of this range makes of values."""
     low, high = span
-    scale = (high - low) / _LEVELS or 1.0
+    scale = (high - low) / LEVELS or 1.0
     zero = np.rint(-low / scale)
-    codes = np.clip(np.rint(array.astype(np.float32) / scale) + zero, 0, _LEVELS)
+    codes = np.clip(np.rint(array.astype(np.float32) / scale) + zero, 0, LEVELS)
     real: NDArray[np.float32] = ((codes - zero) * scale).astype(np.float32)
     return real
 

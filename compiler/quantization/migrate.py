@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from edgekiln.compiler.onnx_model import operators, rewriting
 from edgekiln.compiler.quantization.channel_peaks import ChannelSamples
 from edgekiln.compiler.quantization.products import ModelWeights, most_code
+from edgekiln.compiler.quantization.ranges import LEVELS
+from edgekiln.compiler.quantization.residual_sums import VIEWS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     import onnx
 
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 # are averaged, as those of a text's tokens are; what it takes from values does not.
 _ALPHAS = (0.4, 0.5, 0.6, 0.7, 0.8)
 _LEAST = 1e-5  # of a factor: channels that are all but dead keep theirs
-_LEVELS = 255  # between the codes of activations
-_VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +47,16 @@ class Migration:
 
 def migrate(
     model: "onnx.ModelProto",
+    found: "Sequence[Migration]",
     samples: Mapping[str, ChannelSamples],
-    floats: "Collection[str]" = (),
 ) -> tuple[int, frozenset[str]]:
     """Balance every normalization or affine operation whose readers all are products by constants,
     and every float value that such products read, where that makes the products better.
 
     Args:
         model: float; rewritten in place.
-        samples: of the tensors of `migrations`.
-        floats: the names of the nodes that stay float in the int8 model.
+        found: its `migrations`.
+        samples: of their tensors.
 
     Returns:
         How many were balanced, and the names of multiplications that are float, too.
@@ -65,7 +65,7 @@ def migrate(
     inverses: dict[str, NDArray[np.float32]] = {}
     ways: dict[str, tuple[str, ...]] = {}
     count = 0
-    for each in migrations(model, floats):
+    for each in found:
         read = [np.moveaxis(weights.real(name), axis, 0) for name, axis in each.readers]
         factor = _best_factors(samples[each.tensor], np.concatenate(read, axis=1))
         if factor is None:
@@ -149,7 +149,7 @@ def _error(
 ) -> float:  # fmt: skip
     """The share that rounding takes from the products of divided values and multiplied weights."""
     low, high = min(0.0, (samples.low / factor).min()), max(0.0, (samples.high / factor).max())
-    step = max(high - low, _LEAST) / _LEVELS
+    step = max(high - low, _LEAST) / LEVELS
     values = np.rint(samples.rows / factor / step) * step
     scaled = weights * factor[:, None]
     steps = np.maximum(np.abs(scaled).max(axis=0), _LEAST) / most_code()
@@ -164,6 +164,10 @@ def migrations(model: "onnx.ModelProto", floats: "Collection[str]" = ()) -> list
     """What can be migrated: behind a LayerNormalization over the last axis, or a Mul or Mul and Add
     by one number a channel, nothing but MatMul and Gemm with weights of their own; and what nodes
     of `floats` give to such products. Views that keep the last axis may lie between.
+
+    Args:
+        model: float.
+        floats: the names of the nodes that stay float in the int8 model.
     """
     facts = rewriting.facts_of(model)
     shapes = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
@@ -198,7 +202,7 @@ def migrations(model: "onnx.ModelProto", floats: "Collection[str]" = ()) -> list
 
 def _is_float_value(node: "onnx.NodeProto", floats: "Collection[str]") -> bool:
     """Whether a node makes a value that stays float; a view shows what another one made."""
-    return node.name in floats and node.op_type not in _VIEWS
+    return node.name in floats and node.op_type not in VIEWS
 
 
 def _numbers_a_channel(
@@ -227,7 +231,7 @@ def _products(
     """The weights that a tensor meets in a node or behind views, and the axes along its last one;
     none where it meets anything else, too.
     """
-    if node.op_type in _VIEWS and node.input[0] == tensor:
+    if node.op_type in VIEWS and node.input[0] == tensor:
         after = node.output[0]
         last = [(facts.shapes.get(name) or (None,))[-1] for name in (tensor, after)]
         behind = facts.readers.get(after, [])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
 BINS = 2048
+LEVELS = 255  # steps of an int8 range
 # Of all observed activations of one run together; samples are cut into runs that stay below.
 BUDGET_BYTES = 128 * 2**20
 # What lies so far below the largest value of its row is exp(-16), a ten-millionth, to a softmax.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnx
 
 _NORM = "LayerNormalization"
-_VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")  # the same values in another shape
 _CUTS = ("Clip", "Relu")
 _FEWEST = 2  # one sum is rounded once, as any result is
 
@@ -69,7 +69,7 @@ def _behind_views(
     """What makes a tensor, but for its shape, and the views between, the last one first."""
     views: list[onnx.NodeProto] = []
     maker = facts.makers.get(name)
-    while maker is not None and maker.op_type in _VIEWS:
+    while maker is not None and maker.op_type in VIEWS:
         views.append(maker)
         maker = facts.makers.get(maker.input[0])
     return maker, views
@@ -95,7 +95,7 @@ def inner_activations(model: "onnx.ModelProto") -> frozenset[str]:
     for node in model.graph.node:
         if node.name in weighted:
             path = _computed_before(facts, node.input[0], weighted)
-            if any(each.op_type not in _CUTS for each in path if each.op_type not in _VIEWS):
+            if any(each.op_type not in (*_CUTS, *VIEWS) for each in path):
                 found.update(each.name for each in path)
     return frozenset(found)
 
@@ -103,8 +103,8 @@ def inner_activations(model: "onnx.ModelProto") -> frozenset[str]:
 def _computed_before(
     facts: rewriting.ModelFacts, tensor: str, weighted: "Collection[str]"
 ) -> "list[onnx.NodeProto]":
-    """What stands between a tensor and the products it is made of; nothing where anything else
-    does, or where somebody else reads a value on the way.
+    """What stands between a tensor and the products it is made of; nothing where more than that
+    does.
     """
     path: list[onnx.NodeProto] = []
     waiting, inside = [tensor], set()
@@ -125,4 +125,4 @@ def _computed_before(
 
 def _is_by_value(node: "onnx.NodeProto") -> bool:
     row = operators.of(node)
-    return node.op_type in (*_VIEWS, *_CUTS, "Add", "Mul") or (row is not None and row.lookup)
+    return node.op_type in (*VIEWS, *_CUTS, "Add", "Mul") or (row is not None and row.lookup)

@@ -54,10 +54,11 @@ def test_what_can_be_migrated_is_found() -> None:
 def test_the_function_stays_and_the_channels_are_nearer_to_each_other() -> None:
     model = net()
     x = np.random.default_rng(1).normal(size=(4, 3, 32, 32)).astype(np.float32)
-    tensors = [each.tensor for each in migrations(model)]
+    found = migrations(model)
+    tensors = [each.tensor for each in found]
     before = Session(model, optimize=True)(x)[0]
     samples = channel_samples(model, tensors, [{"x": x}])
-    assert migrate(model, samples) == (2, frozenset())
+    assert migrate(model, found, samples) == (2, frozenset())
     np.testing.assert_allclose(Session(model, optimize=True)(x)[0], before, rtol=1e-3, atol=1e-3)
     after = channel_samples(model, tensors, [{"x": x}])
     spread = {name: each.peaks.max() / each.peaks.min() for name, each in samples.items()}
@@ -129,8 +130,9 @@ def test_the_function_of_a_stream_stays_and_its_products_lose_less() -> None:
     model, x = stream(), np.random.default_rng(4).normal(size=(1, 8, 32)).astype(np.float32)
     before = Session(model, optimize=True)({"x": x})[0]
     floats = ["n", "g", "s"]
-    tensors = [each.tensor for each in migrations(model, floats)]
-    count, made = migrate(model, channel_samples(model, tensors, [{"x": x}]), floats)
+    found = migrations(model, floats)
+    tensors = [each.tensor for each in found]
+    count, made = migrate(model, found, channel_samples(model, tensors, [{"x": x}]))
     assert count >= len(made) >= 1
     assert made <= {node.name for node in model.graph.node}
     onnx.checker.check_model(model, full_check=True)
@@ -152,7 +154,7 @@ def test_channels_that_are_alike_are_left_as_they_are() -> None:
     kept = {w.name: onnx.numpy_helper.to_array(w).copy() for w in model.graph.initializer}
     x = np.random.default_rng(6).normal(size=(1, 8, 32)).astype(np.float32)
     samples = channel_samples(model, ["m"], [{"x": x}]) | {"n": even}
-    migrate(model, samples, ["n"])
+    migrate(model, migrations(model, ["n"]), samples)
     now = {w.name: onnx.numpy_helper.to_array(w) for w in model.graph.initializer}
     assert now.keys() == kept.keys()
     np.testing.assert_array_equal(now["w1"], kept["w1"])
