@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekiln.benchmarks.command import PROGRAM
 from edgekiln.compiler.build.result import BuildResult
 from edgekiln.models.zoo.vision import mend_torchvision
 from edgekiln.runtime import codec
@@ -138,7 +139,7 @@ def built(name: str, *, held: bool) -> Outcome:
         home = Path(folder)
         np.savez(home / "crops.npz", x=crops(size, _CROPS))
         words = [
-            str(Path(sys.executable).with_name("edgekiln")), "build",
+            PROGRAM, "build",
             f"{_MODULE}:network?name={name}",
             "--calibrate", str(home / "crops.npz"), "--skip", "distill", "--skip", "prune",
             "--target", "host", "--bench-seconds", "0",

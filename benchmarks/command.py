@@ -1,7 +1,11 @@
-"""The `edgekiln` command in this process, as a user calls it."""
+"""The `edgekiln` command as a user calls it: in this process, or its program."""
 
 import io
+import sys
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+PROGRAM = str(Path(sys.executable).with_name("edgekiln"))  # that of this Python
 
 
 def command(*arguments: object) -> tuple[int, str]:

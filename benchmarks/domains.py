@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.benchmarks.command import PROGRAM
 from edgekiln.benchmarks.measure import PeerEngine, in_turn, median_and_spread
 from edgekiln.benchmarks.prepare import PreparedModel
 from edgekiln.compiler.build.recipe import Precision
@@ -199,7 +200,7 @@ def build(
         folder: where it is started; None: here.
         store: a store of its own, in which the models of its stages are found; None: the user's.
     """
-    command = [str(Path(sys.executable).with_name("edgekiln")), "build", model]
+    command = [PROGRAM, "build", model]
     command += [*map(str, options), "--json"]
     environment = os.environ | ({"EDGEKILN_STORE": str(store)} if store else {})
     built = subprocess.run(

@@ -11,13 +11,13 @@ core, in turn. What has no data here is left out, by name.
 import argparse
 import importlib.util
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekiln.benchmarks.command import PROGRAM
 from edgekiln.benchmarks.domains import build
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _row(domain: TrainedDomain, folder: Path, pictures: Path | None, seconds: st
 def _trained_pairs(weights: Path) -> Path:
     """The file of the trained network of pairs: by the recipe's options, as a build trains it."""
     recipe = tomllib.loads((EXAMPLES / "movielens.toml").read_text())
-    command = [Path(sys.executable).with_name("edgekiln"), "distill", _PAIRS, "-o", weights]
+    command = [PROGRAM, "distill", _PAIRS, "-o", weights]
     command += ["--data", f"{recipe['data']}?task={recipe['task']}"]
     for key, value in recipe["distill"].items():
         command += [f"--{key}", value]

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 import edgekiln.runtime
+from edgekiln.benchmarks.command import PROGRAM
 from edgekiln.benchmarks.measure import PeerEngine, in_turn, median_and_spread
 from edgekiln.benchmarks.minilm.network import LENGTH, PACKAGE, package, pretrained, sentences
 from edgekiln.benchmarks.prepare import PreparedModel
@@ -59,8 +60,7 @@ def make(folder: Path, home: Path, vocabulary: Path, min_sqnr: str) -> None:
     """Write the network and sentences, then quantize and compile; what is there is left."""
     known = sentences()
     if not (folder / "minilm.pt2").exists():
-        example = tuple(torch.ones(1, LENGTH, dtype=torch.int64) for _ in _INPUTS)
-        torch.export.save(torch.export.export(pretrained(home), example), folder / "minilm.pt2")
+        torch.export.save(torch.export.export(pretrained(home), _example()), folder / "minilm.pt2")
     (folder / "sentences.txt").write_text("\n".join(known[:_CALIBRATED]), encoding="utf-8")
     data = f"{folder}/sentences.txt?vocabulary={vocabulary}&length={LENGTH}"
     if not (folder / "minilm.int8.onnx").exists():
@@ -72,9 +72,12 @@ def make(folder: Path, home: Path, vocabulary: Path, min_sqnr: str) -> None:
         _for_others(folder, home)
 
 
+def _example() -> tuple[torch.Tensor, ...]:
+    return tuple(torch.ones(1, LENGTH, dtype=torch.int64) for _ in _INPUTS)
+
+
 def _edgekiln(*words: object) -> None:
-    command = [str(Path(sys.executable).with_name("edgekiln")), *map(str, words)]
-    subprocess.run(command, check=True)
+    subprocess.run([PROGRAM, *map(str, words)], check=True)
 
 
 def _for_others(folder: Path, home: Path) -> None:
@@ -83,9 +86,8 @@ def _for_others(folder: Path, home: Path) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    example = tuple(torch.ones(1, LENGTH, dtype=torch.int64) for _ in _INPUTS)
     torch.onnx.export(
-        pretrained(home), example, folder / "minilm.float.onnx", input_names=list(_INPUTS),
+        pretrained(home), _example(), folder / "minilm.float.onnx", input_names=list(_INPUTS),
         dynamo=True, external_data=False,
     )  # fmt: skip
     quantize_dynamic(folder / "minilm.float.onnx", folder / "minilm.dynamic.onnx", per_channel=True,
