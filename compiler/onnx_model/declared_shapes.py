@@ -107,10 +107,9 @@ def _correct(graph: "onnx.GraphProto", inferred: "onnx.GraphProto") -> str:
 
 
 def _contradict(declared: "onnx.ValueInfoProto", found: "onnx.ValueInfoProto") -> bool:
-    import onnx
-
-    kinds = {value.type.tensor_type.elem_type for value in (declared, found)}
-    if len(kinds - {onnx.TensorProto.UNDEFINED}) > 1:
+    own, kind = declared.type.tensor_type.elem_type, found.type.tensor_type.elem_type
+    # A tensor without a type says nothing, which no loader takes; what has no word may be missing.
+    if kind and own != kind and (own or declared.type.HasField("tensor_type")):
         return True
     if not (
         declared.type.tensor_type.HasField("shape") and found.type.tensor_type.HasField("shape")

@@ -106,6 +106,7 @@ def with_learned_rounding(scheme: Scheme, bench: Workbench) -> Scheme:
     return ready.with_weights_of(quantized)
 
 
+ROUNDING = "learned rounding"
 # By the name that reports have for it.
 CORRECTIONS: Mapping[str, Correction] = {
     "equalization": equalized,
@@ -113,7 +114,7 @@ CORRECTIONS: Mapping[str, Correction] = {
     "best ranges": with_best_ranges,
     "weights by MSE": with_mse_weights,
     "bias correction": bias_corrected,
-    "learned rounding": with_learned_rounding,
+    ROUNDING: with_learned_rounding,
 }
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BATCH = 32
 _KEPT_BYTES = 256 * 2**20  # of the float model's outputs
+# Standard errors of a signal that may be luck: of other samples than these nearly all keep as much.
+_SURE = 2.0
 _BLOCKS = 16  # that the samples are cut into, to see how sure a difference is
 
 
@@ -63,7 +65,7 @@ class Verdict:
             for label, limit in limits.lost.items()
         ]
         if limits.min_sqnr_db is not None:
-            kept_db = self.least_db - (self.least_doubt_db if surely else 0.0)
+            kept_db = self.least_db - (_SURE * self.least_doubt_db if surely else 0.0)
             found.append(limits.min_sqnr_db - kept_db)
         return max(found, default=0.0)
 

@@ -14,7 +14,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model.cost import macs_by_node, onnx_costs
-from edgekiln.compiler.quantization.corrections import CORRECTIONS, Correction, Workbench, migrated
+from edgekiln.compiler.quantization.corrections import (
+    CORRECTIONS,
+    ROUNDING,
+    Correction,
+    Workbench,
+    migrated,
+)
 from edgekiln.compiler.quantization.float_layers import cheapest
 from edgekiln.compiler.quantization.judge import Judge, QualityLimits, Verdict
 from edgekiln.compiler.quantization.ladder_record import (
@@ -24,6 +30,7 @@ from edgekiln.compiler.quantization.ladder_record import (
     Rung,
     finite_losses,
 )
+from edgekiln.compiler.quantization.products import with_real_weights
 from edgekiln.compiler.quantization.residual_sums import inner_activations, residual_sums
 from edgekiln.compiler.quantization.scheme import Scheme
 from edgekiln.compiler.quantization.sensitivity import sensitivities
@@ -37,6 +44,8 @@ Retrain = Callable[["onnx.ModelProto", "onnx.ModelProto"], "onnx.ModelProto"]
 
 AS_IT_IS, TRAINED = "as it is", "training"
 SUMS, ACTIVATIONS = "residual sums in float", "activations in float"
+FLOAT_WEIGHTS = "weights in float, the most that rounding can give"
+_HALF_DB = 3.0  # what a signal gains with half of its noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +135,8 @@ class Climb:
     def _corrected(self, now: Attempt) -> Attempt:
         """Correction after correction; one that takes from the signal is undone."""
         for name, correction in self.corrections.items():
+            if name == ROUNDING and not self._rounding_helps(now):
+                continue
             scheme = correction(now.scheme, self.bench)
             if scheme is now.scheme:
                 continue
@@ -136,6 +147,20 @@ class Climb:
             if self._surely(now.verdict):
                 break
         return now
+
+    def _rounding_helps(self, now: Attempt) -> bool:
+        """Whether learned rounding, which takes longest, is worth it: where weights that are not
+        rounded at all would do, or where more of the noise is theirs than the activations'.
+        """
+        scheme = now.scheme
+        real = with_real_weights(scheme.model, scheme.in_parts())
+        verdict = self.judge.verdict(real)
+        gain_db = self._signal_db(verdict) - self._signal_db(now.verdict)
+        helps = self._surely(verdict) or gain_db >= _HALF_DB
+        if not helps:
+            bound = replace(now, rung=FLOAT_WEIGHTS, quantized=real, verdict=verdict)
+            self._note(bound, kept=False)
+        return helps
 
     def _in_float(self, now: Attempt, sensitivity: Sequence[LayerSensitivity]) -> Attempt:
         choice = cheapest(

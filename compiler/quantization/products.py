@@ -179,6 +179,25 @@ def real_weights(model: "onnx.ModelProto") -> dict[str, str]:
     return found
 
 
+def with_real_weights(real: "onnx.ModelProto", quantized: "onnx.ModelProto") -> "onnx.ModelProto":
+    """A copy of a QDQ model whose products have their float model's weights, not rounded."""
+    import onnx
+
+    made = onnx.ModelProto()
+    made.CopyFrom(quantized)
+    floats = {weight.name: weight for weight in real.graph.initializer}
+    names, layers = real_weights(real), {product.name for product in products(quantized)}
+    taken = {weight.name for weight in made.graph.initializer}
+    for node in made.graph.node:
+        if node.name in layers:
+            name = names[node.name]
+            if name not in taken:
+                made.graph.initializer.append(floats[name])
+                taken.add(name)
+            node.input[1] = name
+    return made
+
+
 def real_biases(model: "onnx.ModelProto") -> dict[str, str]:
     """Find in a float model the name of each product's node → that of its bias, if it has one."""
     stored = {weight.name for weight in model.graph.initializer}

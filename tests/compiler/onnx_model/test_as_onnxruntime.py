@@ -53,6 +53,22 @@ def test_shapes_that_onnxruntime_cannot_put_together_are_refused() -> None:
     assert error.value.hint == "export it again, or leave what it says of results out of it"
 
 
+def test_a_result_that_is_declared_without_a_type_is_refused() -> None:
+    model = pooled(p="1 8 6 11")
+    model.graph.value_info[0].type.tensor_type.elem_type = onnx.TensorProto.UNDEFINED
+    with pytest.raises(ort.capi.onnxruntime_pybind11_state.InvalidArgument, match="data type 0"):
+        session(model)
+    with pytest.raises(InputError, match="what is declared of 'p' contradicts its operators"):
+        validated(model, "m.onnx")
+
+
+def test_a_result_of_which_the_name_alone_is_declared_is_taken() -> None:
+    model = pooled()
+    model.graph.value_info.append(onnx.ValueInfoProto(name="p"))
+    session(model)
+    assert len(validated(model, "m.onnx").graph.node) == 4
+
+
 def test_shapes_of_another_batch_are_corrected(tmp_path: Path) -> None:
     model = pooled(p="7 8 6 11")
     session(model)

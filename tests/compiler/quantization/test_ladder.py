@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgekiln.compiler.quantization.corrections import CORRECTIONS
+from edgekiln.compiler.quantization.corrections import CORRECTIONS, ROUNDING
 from edgekiln.compiler.quantization.float_layers import cheapest
 from edgekiln.compiler.quantization.judge import Judge, QualityLimits, Verdict
-from edgekiln.compiler.quantization.ladder import Climb
+from edgekiln.compiler.quantization.ladder import FLOAT_WEIGHTS, Climb
 from edgekiln.compiler.quantization.ladder_record import (
     Ladder,
     LayerSensitivity,
@@ -19,6 +19,7 @@ from edgekiln.compiler.quantization.ladder_record import (
 )
 from edgekiln.compiler.quantization.scheme import Scheme
 from edgekiln.compiler.quantization.sensitivity import sensitivities, units
+from edgekiln.compiler.quantization.weight_scales import peak_scales, rounded_anew
 from edgekiln.runtime.text import counted
 from tests.compiler import skewed
 from tests.compiler.quantization.schemes import Bench, bench
@@ -96,6 +97,26 @@ def test_a_model_that_loses_little_is_left_as_it_is(net: Bench) -> None:
     assert scheme is net.scheme
     assert [rung.name for rung in ladder.rungs] == ["as it is"]
     assert ladder.sensitivity == ()
+
+
+def test_rounding_is_not_learned_where_activations_lose_the_signal(net: Bench) -> None:
+    never = {ROUNDING: lambda _scheme, _bench: pytest.fail("learned how to round")}
+    _, ladder = climb(net, 2.0, corrections=never)
+    names = [rung.name for rung in ladder.rungs]
+    assert names == ["as it is", FLOAT_WEIGHTS, "layers in float"]
+    first, bound, _ = ladder.rungs
+    assert not bound.kept
+    assert bound.sqnr_db - first.sqnr_db < 3.0
+
+
+def test_rounding_is_learned_where_weights_lose_the_signal(net: Bench) -> None:
+    rows = rounded_anew(net.model, net.scheme.quantized(), peak_scales, 3)
+    coarse = replace(net, scheme=replace(net.scheme, ranges=ranges_of(net), weights=rows))
+    _, ladder = climb(coarse, 2.0, corrections={ROUNDING: CORRECTIONS[ROUNDING]})
+    first, learned, *_ = ladder.rungs
+    assert learned.name == ROUNDING
+    assert learned.kept
+    assert learned.sqnr_db > first.sqnr_db
 
 
 def test_a_correction_that_takes_from_the_signal_is_undone(net: Bench) -> None:
