@@ -64,6 +64,11 @@ def main() -> None:
     metavar="PATH",
     help="Look for each peer in this Python first; again for more.",
 )
+@click.option(
+    "--hold",
+    is_flag=True,
+    help="Hold the peers to the target's instruction set, by what cpuid tells them.",
+)
 @click.option("--build-only", is_flag=True, help="Prepare everything and time nothing.")
 @click.option("--time-only", is_flag=True, help="Time what is prepared and build nothing.")
 @click.option(
@@ -89,6 +94,7 @@ def run(
     trials: int,
     seconds: float,
     peers_python: tuple[str, ...],
+    hold: bool,
     build_only: bool,
     time_only: bool,
     work: Path,
@@ -112,7 +118,7 @@ def run(
                 click.echo(f"{network.name}: prepared; without {missing or 'nothing'}", err=True)
         if not build_only:
             counts = [int(count) for count in threads.split(",")]
-            _time(workshop, chosen, precisions, counts, target, trials, seconds, out)
+            _time(workshop, chosen, precisions, counts, hold, trials, seconds, out)
     except EdgeKilnError as error:
         click.echo(f"error: {error.message}\n hint: {error.hint}", err=True)
         sys.exit(error.exit_code)
@@ -132,22 +138,24 @@ def _time(
     chosen: list[Network],
     precisions: tuple[Precision, ...],
     threads: list[int],
-    target: str,
+    hold: bool,
     trials: int,
     seconds: float,
     out: Path,
 ) -> None:
-    from edgekiln.benchmarks import peak
+    from edgekiln.benchmarks import held, peak
 
     out.mkdir(parents=True, exist_ok=True)
+    way = held.held_to(workshop.target, workshop.folder) if hold else measure.as_it_is
     # Of earlier runs; a row of the same network and number of threads is replaced.
     kept = record.load(out / "results.json")
     found = record.Results(
         machine=host.machine(),
-        target=target,
+        target=workshop.target,
+        held=hold,
         trials=trials,
         seconds=seconds,
-        peaks=peak.peaks(target),
+        peaks=peak.peaks(workshop.target),
         rows=kept.rows if kept else (),
     )
     # Of all suites, for the file may hold rows of another one.
@@ -161,6 +169,7 @@ def _time(
                 threads=count,
                 trials=trials,
                 seconds=seconds,
+                held=way,
             )
             found = found.with_row(row, order)
             record.save(out / "results.json", found)  # what is measured stays

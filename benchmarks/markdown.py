@@ -1,6 +1,14 @@
 """The results as Markdown: a table for each number of threads and precision, then the layers."""
 
-from edgekiln.benchmarks.record import COUNTED, OURS, LayerTiming, NetworkRow, Results, mac_per_s
+from edgekiln.benchmarks.record import (
+    COUNTED,
+    HELD,
+    OURS,
+    LayerTiming,
+    NetworkRow,
+    Results,
+    mac_per_s,
+)
 from edgekiln.compiler.build.recipe import PRECISIONS, Precision
 
 _LAYERS = 12  # of a network that are shown, the slowest first
@@ -30,7 +38,7 @@ def _intro(results: Results) -> str:
         f"# {results.machine.cpu}, {results.machine.cores} cores, target {results.target}\n\n"
         f"Medians of {results.trials} trials of {results.seconds} s each, all engines in turn; "
         "± is half the distance between the furthest trials.\n"
-        f"One core's arithmetic alone: {peaks}. {COUNTED}\n"
+        f"One core's arithmetic alone: {peaks}. {COUNTED}\n" + (f"{HELD}\n" if results.held else "")
     )
 
 

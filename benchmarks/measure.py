@@ -2,7 +2,7 @@
 
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,19 +17,31 @@ from edgekiln.runtime.errors import EdgeKilnError
 from edgekiln.runtime.ort_engine import OrtEngine
 from edgekiln.runtime.results import Trial
 
+Held = Callable[[list[str]], list[str]]  # a command → that which runs it as on a lesser chip
+
+
+def as_it_is(words: list[str]) -> list[str]:
+    """Runs an engine with all that the processor has."""
+    return words
+
 
 class PeerEngine(OrtEngine):
-    """A peer in a process of its own, timed by the same loop as ONNX Runtime."""
+    """A peer in a process of its own, timed by the same loop as ONNX Runtime, which is one."""
 
-    def __init__(self, entry: PreparedModel, model: Path, place: Placement) -> None:
+    def __init__(
+        self, entry: PreparedModel, model: Path, place: Placement, held: Held = as_it_is
+    ) -> None:
         super().__init__(model, place)
         self.title = entry.engine
-        self._entry = entry
+        self._entry, self._held = entry, held
 
     def _command(self) -> list[str]:
+        if self._entry.engine == "onnxruntime":
+            return self._held(super()._command())
         places = map(str, (self.placement.threads, *self.placement.cpus))
         worker = ["-m", "edgekiln.benchmarks.peers.worker", self._entry.engine]
-        return [self._entry.python or sys.executable, *worker, str(self.path), *places]
+        python = self._entry.python or sys.executable
+        return self._held([python, *worker, str(self.path), *places])
 
 
 def measure(
@@ -40,6 +52,7 @@ def measure(
     threads: int,
     trials: int,
     seconds: float,
+    held: Held = as_it_is,
 ) -> NetworkRow:
     """Time all engines in turn, so that a slow spell of the machine meets all of them."""
     entries = [entry for entry in prepared.entries if entry.precision in precisions]
@@ -50,7 +63,7 @@ def measure(
         engines: dict[PreparedModel, Engine] = {}
         for entry in entries:
             try:
-                engine = _engine(entry, home / entry.file, place, device)
+                engine = _engine(entry, home / entry.file, place, device, held)
                 # What does not start is absent; the others are measured all the same.
                 engines[entry] = stack.enter_context(engine)
             except EdgeKilnError as error:
@@ -90,12 +103,12 @@ def median_and_spread(trials: Sequence[Trial]) -> tuple[float, float]:
     return median, (max(medians) - min(medians)) / median
 
 
-def _engine(entry: PreparedModel, path: Path, place: Placement, device: LocalDevice) -> Engine:
+def _engine(
+    entry: PreparedModel, path: Path, place: Placement, device: LocalDevice, held: Held
+) -> Engine:
     if entry.engine == OURS:
         return ProgramEngine(ProgramFile.open(path), place, device, profile=True)
-    if entry.engine == "onnxruntime":
-        return OrtEngine(path, place)
-    return PeerEngine(entry, path, place)
+    return PeerEngine(entry, path, place, held)
 
 
 def _timing(entry: PreparedModel, trials: list[Trial], facts: Facts) -> Timing:

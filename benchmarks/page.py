@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edgekiln.benchmarks.record import COUNTED, OURS, LayerTiming, NetworkRow, Results, mac_per_s
+from edgekiln.benchmarks.record import (
+    COUNTED,
+    HELD,
+    OURS,
+    LayerTiming,
+    NetworkRow,
+    Results,
+    mac_per_s,
+)
 from edgekiln.compiler.build.recipe import PRECISIONS, Precision
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -42,6 +50,7 @@ def page(results: Results) -> str:
     return template.render(
         results=results,
         counted=COUNTED,
+        held=HELD if results.held else "",
         sections=list(_sections(results)),
         absent=_absent(results),
         latency=_latency_chart,

@@ -15,6 +15,11 @@ OURS = "edgekiln"
 # The runner takes its clock's own time off each layer's: what is left of less than this is noise.
 SHORTEST_S = 100e-9
 
+# Of results whose peers are held.
+HELD = (
+    "Peers are held to the target's instruction set: CPUID tells them of nothing else "
+    "(`benchmarks/held.py`)."
+)
 # Of every GMAC/s that is shown.
 COUNTED = (
     "Products are counted by the definition of a convolution; Winograd's filtering needs fewer, "
@@ -97,6 +102,7 @@ class Results:
     trials: int
     seconds: float
     peaks: Mapping[Precision, float]
+    held: bool = False  # the peers to the target's instruction set
     rows: tuple[NetworkRow, ...] = ()
 
     def with_row(self, row: NetworkRow, order: Iterable[str]) -> "Results":
