@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from edgekiln.compiler.cli.options import PROCESSES
 from edgekiln.compiler.cli.output import json_option
 from edgekiln.compiler.cli.store import store_option
 
@@ -18,7 +19,7 @@ FILE = click.Path(path_type=Path)
     metavar="DIR", help="Write to this directory, which is replaced as a whole at the end.",
 )  # fmt: skip
 @click.option(
-    "--jobs", type=click.IntRange(min=1), metavar="N",
+    "--jobs", type=PROCESSES, metavar="N",
     help="Build this many bundles at the same time (default: one a CPU).",
 )  # fmt: skip
 @click.option(

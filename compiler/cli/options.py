@@ -130,8 +130,12 @@ skip_option = click.option(
     help="Leave out this stage, distill or prune; again for more.",
 )  # fmt: skip
 
+# Of one command on one machine: a mistyped number must not start processes without end.
+MAX_PROCESSES = 256
+PROCESSES = click.IntRange(min=1, max=MAX_PROCESSES)
+
 nproc_option = click.option(
-    "--nproc", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+    "--nproc", type=PROCESSES, default=1, show_default=True, metavar="N",
     help="Train on this many processes of this machine, each with its share of the cores and of "
     "the samples.",
 )  # fmt: skip

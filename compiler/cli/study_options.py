@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 import click
 
-from edgekiln.compiler.cli.options import SEED, allow_factory_option, skip_option
+from edgekiln.compiler.cli.options import PROCESSES, SEED, allow_factory_option, skip_option
 from edgekiln.compiler.cli.output import json_option
 from edgekiln.compiler.cli.store import store_option
 
@@ -86,7 +86,7 @@ _OPTIONS: tuple[Callable[[click.Command], click.Command], ...] = (
     ),
     click.option(
         "--jobs",
-        type=click.IntRange(min=1),
+        type=PROCESSES,
         default=1,
         show_default=True,
         metavar="N",

@@ -14,7 +14,7 @@ from click.testing import Result
 
 from edgekiln.compiler.build.recipe import MAX_SEED
 from edgekiln.compiler.cli.group import COMMANDS, edgekiln
-from edgekiln.compiler.cli.options import Finite, FiniteRange
+from edgekiln.compiler.cli.options import MAX_PROCESSES, Finite, FiniteRange
 from edgekiln.compiler.stages.compile import MAX_BATCH, CompileStage
 from edgekiln.models import artifact, data
 from edgekiln.runtime.errors import ConfigError, StorageError
@@ -46,6 +46,18 @@ def test_every_number_that_an_option_takes_is_finite() -> None:
                 found += 1
     assert found > 15
     assert {name.split()[0] for name, _ in commands()} == set(COMMANDS)
+
+
+def test_a_mistyped_number_starts_no_processes_without_end() -> None:
+    most = {
+        name: kind.max
+        for name, command in commands()
+        for parameter in command.get_params(click.Context(command))
+        if parameter.name in ("jobs", "nproc")
+        and isinstance(kind := parameter.type, click.IntRange)
+    }
+    assert {"ci", "sweep", "search", "build", "distill"} <= set(most)
+    assert set(most.values()) == {MAX_PROCESSES}
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "NaN", "1e999"])
