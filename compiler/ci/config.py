@@ -95,6 +95,13 @@ class Gates:
             "both (default: no limit)."
         },
     )
+    front: str | None = field(
+        default=None,
+        metadata={
+            "help": "The front.json of a search, no point of which may be better in all its "
+            "objectives, beyond the spreads (default: none)."
+        },
+    )
     if_unmeasured: Literal["fail", "skip"] | None = field(
         default=None,
         metadata={"help": "What a limit means where nothing could be measured (default: fail)."},

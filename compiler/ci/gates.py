@@ -4,14 +4,17 @@ Exit codes are those of `edgekiln.runtime.errors`: accuracy 6, other limits 11, 
 on something that nobody could measure.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from edgekiln.compiler.build.result import Step
 from edgekiln.compiler.ci.config import Gates
+from edgekiln.compiler.ci.front_gate import against_front
 from edgekiln.compiler.ci.matrix import Job
 from edgekiln.compiler.ci.noise import change, incomparable
 from edgekiln.compiler.ci.result import CiResult, GateVerdict, JobResult
 from edgekiln.compiler.packaging.report import Score, leading, named
+from edgekiln.compiler.sweep.front_document import FrontResult
 from edgekiln.runtime.errors import AccuracyError, EdgeKilnError, GateError, MeasurementError
 from edgekiln.runtime.text import microseconds
 from edgekiln.runtime.typed import kebab
@@ -20,22 +23,35 @@ Number = int | float
 
 
 def judge(
-    jobs: Sequence[tuple[Job, JobResult]], baseline: CiResult | None
+    jobs: Sequence[tuple[Job, JobResult]],
+    baseline: CiResult | None,
+    fronts: Mapping[str, FrontResult],
 ) -> tuple[GateVerdict, ...]:
-    """Give a verdict for each gate that is set, on each job that was built."""
+    """Give a verdict for each gate that is set, on each job that was built.
+
+    Args:
+        fronts: those that gates name, by their paths.
+    """
     return tuple(
         verdict
         for job, result in jobs
         if result.build is not None
-        for verdict in _Judge(job.gates, result, baseline).verdicts()
+        for verdict in _Judge(job.gates, result, baseline, fronts).verdicts()
     )
 
 
 class _Judge:
     """Judges the gates of one job."""
 
-    def __init__(self, gates: Gates, result: JobResult, baseline: CiResult | None) -> None:
+    def __init__(
+        self,
+        gates: Gates,
+        result: JobResult,
+        baseline: CiResult | None,
+        fronts: Mapping[str, FrontResult],
+    ) -> None:
         self.gates = gates
+        self.fronts = fronts
         self.result = result
         self.baseline = baseline
         self.before = baseline.job(result.id) if baseline else None
@@ -64,8 +80,13 @@ class _Judge:
         )  # fmt: skip
         if gates.strict_int8 is not False:
             yield self._strict_int8()
-        if self.baseline is None:  # the summary says so, once
-            return
+        if gates.front is not None:
+            yield self._front(gates.front)
+        if self.baseline is not None:  # else the summary says so, once
+            yield from self._against_baseline()
+
+    def _against_baseline(self) -> Iterator[GateVerdict]:
+        gates, result = self.gates, self.result
         if gates.max_accuracy_drop is not None:
             own = [named(result.scores, name) for name in gates.max_metric_drops]
             for each in leading(result.scores) or (None,):
@@ -137,6 +158,12 @@ class _Judge:
             return self._verdict("strict-int8", "no quantized operator stayed float")
         names = "; ".join(note.removeprefix("float: ") for note in compiled.notes)
         return self._failed("strict-int8", f"{lost} quantized operators stayed float: {names}")
+
+    def _front(self, path: str) -> GateVerdict:
+        found = against_front(self.result, self.fronts[path], Path(path).name)
+        if found.unjudged:
+            return self._unmeasured("front", found.message)
+        return (self._verdict if found.holds else self._failed)("front", found.message)
 
     def _lacks(self, name: str) -> str:
         known = ", ".join(each.label for each in self.result.scores) or "no metric"

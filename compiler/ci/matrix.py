@@ -100,8 +100,13 @@ def _of_model(config: Config, name: str, home: Path) -> Iterator[Job]:
                 recipe=_shared(recipe, name, named),
                 bench_seconds=_or(settings.bench_seconds, BENCH_SECONDS),
                 device=settings.device or "",
-                gates=settings.gates,
+                gates=_beside(settings.gates, home),
             )
+
+
+def _beside(gates: Gates, home: Path) -> Gates:
+    """The gates with paths as seen from anywhere."""
+    return gates if gates.front is None else replace(gates, front=str(home / gates.front))
 
 
 def _load_target(name: str, home: Path) -> TargetProfile:

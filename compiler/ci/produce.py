@@ -14,6 +14,7 @@ from edgekiln.compiler.ci.publish import replaced
 from edgekiln.compiler.ci.result import CiResult, Failure, JobResult
 from edgekiln.compiler.pipeline.remote_store import open_store
 from edgekiln.compiler.pipeline.worker_pool import WorkerCrash, WorkerPool
+from edgekiln.compiler.sweep.front_document import read_front
 from edgekiln.runtime.errors import MismatchError
 from edgekiln.runtime.signature import require_file
 from edgekiln.runtime.text import microseconds
@@ -59,6 +60,8 @@ def produce(request: CiRequest, log: Log) -> CiResult:
     locked = lock.read(lock_path) if request.frozen or lock_path.exists() else lock.Lock(jobs={})
     # Before anything is built: a wrong name should not be told after an hour.
     before = baseline.load(request.baseline, home) if request.baseline else None
+    named = dict.fromkeys(job.gates.front for job in chosen if job.gates.front is not None)
+    fronts = {path: read_front(Path(path))[0] for path in named}
     with replaced(request.out) as directory:
         shared = Task(
             job=chosen[0], out=directory, root=root, store=store,
@@ -76,7 +79,7 @@ def produce(request: CiRequest, log: Log) -> CiResult:
             config=request.path.name,
             baseline=request.baseline,
             jobs=tuple(results),
-            verdicts=gates.judge([*zip(chosen, results, strict=True)], before),
+            verdicts=gates.judge([*zip(chosen, results, strict=True)], before, fronts),
             left_out=tuple(job.id for job in known if job not in chosen),
         )
         for job in results:

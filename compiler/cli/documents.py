@@ -18,8 +18,8 @@ from edgekiln.compiler.evaluation.parity import Link
 from edgekiln.compiler.pipeline.gc import Entry, Swept
 from edgekiln.compiler.quantization.ladder_record import SensitivityReport
 from edgekiln.compiler.search.pick import PickedPoint
-from edgekiln.compiler.search.result import FrontResult
 from edgekiln.compiler.stages.prune_sensitivity import PruneSensitivity
+from edgekiln.compiler.sweep.front_document import FrontResult
 from edgekiln.compiler.sweep.result import SweepResult
 from edgekiln.compiler.trace.report import TraceReport
 from edgekiln.models.zoo.entries import ZooEntry

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.search.result import FRONT, PAGE, FrontResult, shown_with_spread
+from edgekiln.compiler.sweep.front_document import FRONT, PAGE, FrontResult, shown_with_spread
 from edgekiln.compiler.sweep.result import failures
 from edgekiln.runtime.text import counted
 

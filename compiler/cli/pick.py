@@ -29,7 +29,8 @@ def pick(*, front: Path, where: tuple[str, ...], by: str, as_json: bool) -> None
     \b
       edgekiln pick dist/resnet8-front --where "latency<20us" --by accuracy
     """
-    from edgekiln.compiler.search.pick import PICK_SCHEMA, checked, picked, read_front
+    from edgekiln.compiler.search.pick import PICK_SCHEMA, checked, picked
+    from edgekiln.compiler.sweep.front_document import read_front
 
     result, document = read_front(front)
     found = checked(picked(result, document, where, by))

@@ -89,9 +89,9 @@ def search(
     from edgekiln.compiler.documents.progress import progress
     from edgekiln.compiler.pipeline.remote_store import open_store
     from edgekiln.compiler.search.pick import none_on_front
-    from edgekiln.compiler.search.result import SCHEMA
     from edgekiln.compiler.search.search import directory_of
     from edgekiln.compiler.search.search import search as run
+    from edgekiln.compiler.sweep.front_document import SCHEMA
     from edgekiln.compiler.sweep.plan import SamplerName, settle
 
     names = tuple(name.strip() for name in objectives.split(",") if name.strip())

@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgekiln.compiler.search.result import FrontPoint, FrontResult, shown_with_spread
 from edgekiln.compiler.sweep.charts import ChartAxis, Dot, ScatterChart, number_axis
 from edgekiln.compiler.sweep.front import SpreadValue
+from edgekiln.compiler.sweep.front_document import FrontPoint, FrontResult, shown_with_spread
 from edgekiln.compiler.sweep.html import template
 from edgekiln.compiler.sweep.measures import Measure
 from edgekiln.compiler.sweep.result import TrialRow

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
-from edgekiln.compiler.search.result import FRONT, SCHEMA, FrontPoint, FrontResult
+from edgekiln.compiler.sweep.front_document import FrontPoint, FrontResult
 from edgekiln.compiler.sweep.measures import Measure, MeasureLimit, named_measure, parse_limit
-from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import sha256
-from edgekiln.runtime.errors import BundleError, GateError, InputError
-from edgekiln.runtime.limits import BUNDLES, read_file, read_regular, reading_hint
+from edgekiln.runtime.errors import BundleError, GateError
+from edgekiln.runtime.limits import BUNDLES, read_file
 
 PICK_SCHEMA = "edgekiln.pick/1"
 
@@ -25,49 +24,6 @@ class PickedPoint:
     recipe: str  # path
     doubts: tuple[str, ...]  # limits that lie within a spread; a bundle that is not there
     point: FrontPoint
-
-
-def read_front(path: Path) -> tuple[FrontResult, Path]:
-    """A front, and the path of its document. `path`: that one, or its directory.
-
-    Raises:
-        InputError: it cannot be read, or is something else.
-    """
-    place = path / FRONT if path.is_dir() else path
-    try:
-        data = codec.loads(read_regular(place))
-        schema = data.pop("schema", None) if isinstance(data, dict) else None
-        if schema != SCHEMA:
-            raise InputError(f"{place} is no front", f"give a {FRONT} that `edgekiln search` wrote")
-        result = codec.decode(FrontResult, data)
-        _check_whole(result)
-        return result, place
-    except FileNotFoundError:
-        raise InputError(f"no such file: {place}", "edgekiln search writes one") from None
-    except OSError as error:
-        hint = reading_hint(error, "give a file that can be read")
-        raise InputError(f"cannot read {place}: {error.strerror}", hint) from error
-    except ValueError as error:
-        raise InputError(f"{place}: {error}", "search again, or mend the file") from error
-
-
-def _check_whole(result: FrontResult) -> None:
-    """Raises CodecError: the front has no objectives, a point lacks a value or has one beyond its
-    own spread, or a path leads elsewhere.
-    """
-    names = [each.name for each in result.measures]
-    if not result.objectives or len({*names}) < len(names):
-        raise codec.CodecError("objectives: wanted some, each once")
-    for i, point in enumerate(result.points):
-        for name in names:
-            if name not in point.values:
-                raise codec.CodecError(f"points[{i}].values.{name}: missing")
-            spread = point.values[name]
-            if not spread.low <= spread.value <= spread.high:
-                raise codec.CodecError(f"points[{i}].values.{name}: not within its own spread")
-        for key, path in (("bundle", point.bundle), ("recipe", point.recipe)):
-            if PurePath(path).is_absolute() or ".." in PurePath(path).parts or "\0" in path:
-                raise codec.CodecError(f"points[{i}].{key}: {path!r} is no file beside the front")
 
 
 def picked(result: FrontResult, document: Path, where: Sequence[str], by: str) -> PickedPoint:

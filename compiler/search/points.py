@@ -1,6 +1,5 @@
 """The points of a front: built again from their recipes, measured side by side, checked."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,8 @@ from edgekiln.compiler.build.result import BuildResult, TargetResult
 from edgekiln.compiler.packaging.report import Score
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.pipeline.store import Store
-from edgekiln.compiler.search.result import PointCheck
-from edgekiln.compiler.sweep.front import SpreadValue
+from edgekiln.compiler.sweep.front import SpreadValue, standard_error
+from edgekiln.compiler.sweep.front_document import PointCheck
 from edgekiln.compiler.sweep.measures import ENERGY, Measure
 from edgekiln.compiler.sweep.needs import power_of, trial_seconds
 from edgekiln.compiler.sweep.plan import Candidate, SweepPlan
@@ -126,11 +125,6 @@ def _spread(measure: Measure, point: RebuiltPoint, bench: BenchResult | None) ->
     if measure.needs == "score" and measure.metric.share and point.validation:
         return SpreadValue.around(value, standard_error(value, point.validation))
     return SpreadValue.exact(value)
-
-
-def standard_error(share: float, samples: int) -> float:
-    """The standard error of a share of independent samples, sqrt(p (1 - p) / n)."""
-    return math.sqrt(max(0.0, share * (1.0 - share)) / samples)
 
 
 def _latency(bench: BenchResult) -> SpreadValue:

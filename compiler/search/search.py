@@ -11,8 +11,8 @@ from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.pipeline.whole_directory import replaced
 from edgekiln.compiler.search.page import front_page
 from edgekiln.compiler.search.points import RECIPE, RebuiltPoint, rebuilt, spreads
-from edgekiln.compiler.search.result import FRONT, PAGE, SCHEMA, FrontPoint, FrontResult
 from edgekiln.compiler.sweep.front import SpreadValue, dominates, front_rows
+from edgekiln.compiler.sweep.front_document import FRONT, PAGE, SCHEMA, FrontPoint, FrontResult
 from edgekiln.compiler.sweep.measures import facts_of
 from edgekiln.compiler.sweep.nothing_found import nothing_found
 from edgekiln.compiler.sweep.plan import SweepPlan

@@ -1,5 +1,6 @@
 """The front of several objectives: what nothing else is better than. Only numbers."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -34,6 +35,11 @@ class SpreadValue:
     def no_worse(self, other: Self, *, maximized: bool) -> bool:
         """Whether it is better or the same, spreads aside."""
         return self.value >= other.value if maximized else self.value <= other.value
+
+
+def standard_error(share: float, samples: int) -> float:
+    """The standard error of a share of independent samples, sqrt(p (1 - p) / n)."""
+    return math.sqrt(max(0.0, share * (1.0 - share)) / samples)
 
 
 def dominates(

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("optuna")
 
-from edgekiln.compiler.search.pick import read_front
+from edgekiln.compiler.sweep.front_document import read_front
 from edgekiln.runtime.example_check import check_example
 from tests.cli.conftest import Cli
 from tests.cli.test_sweep import NETS

@@ -17,7 +17,7 @@ from tests.readme import ROOT
 def judged(
     now: JobResult, before: CiResult | None = None, **demanded: Any
 ) -> dict[str, GateVerdict]:
-    verdicts = gates.judge([(job(**demanded), now)], before)
+    verdicts = gates.judge([(job(**demanded), now)], before, {})
     return {verdict.gate: verdict for verdict in verdicts}
 
 

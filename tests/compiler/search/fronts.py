@@ -1,8 +1,8 @@
 """A front as a search writes it, without a search."""
 
 from edgekiln.compiler.packaging.report import Score
-from edgekiln.compiler.search.result import FrontPoint, FrontResult, PointCheck
 from edgekiln.compiler.sweep.front import SpreadValue
+from edgekiln.compiler.sweep.front_document import FrontPoint, FrontResult, PointCheck
 from edgekiln.compiler.sweep.measures import COSTS, Measure, facts_of
 from edgekiln.compiler.sweep.result import TrialRow
 from edgekiln.models.tasks.metric import ACCURACY

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekiln.compiler.search.pick import checked, picked, read_front
-from edgekiln.compiler.search.result import SCHEMA
+from edgekiln.compiler.search.pick import checked, picked
+from edgekiln.compiler.sweep.front_document import SCHEMA, read_front
 from edgekiln.runtime.bundle import sha256
 from edgekiln.runtime.documents import document
 from edgekiln.runtime.errors import BundleError, ConfigError, GateError, InputError

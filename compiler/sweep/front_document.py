@@ -1,7 +1,10 @@
-"""What a search tells: `front.json`, from which a point is picked without measuring anything."""
+"""What a search tells: `front.json`, from which a point is picked without measuring anything, and
+which a bundle can be held against.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import Literal
 
 from edgekiln.compiler.packaging.report import Score
@@ -9,8 +12,11 @@ from edgekiln.compiler.sweep.front import SpreadValue
 from edgekiln.compiler.sweep.measures import COSTS, Measure, ObjectiveFacts
 from edgekiln.compiler.sweep.result import TrialRow
 from edgekiln.models.tasks.metric import Metric
+from edgekiln.runtime import codec
+from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.hints import ABSENT_WHEN_EMPTY
 from edgekiln.runtime.host import Machine
+from edgekiln.runtime.limits import read_regular, reading_hint
 
 SCHEMA = "edgekiln.front/1"
 FRONT = "front.json"  # the document's name in a search's directory
@@ -82,6 +88,49 @@ class FrontResult:
     def measures(self) -> tuple[Measure, ...]:
         """What each point's values are: the objectives first."""
         return tuple(map(measure_of, (*self.objectives, *self.limited)))
+
+
+def read_front(path: Path) -> tuple[FrontResult, Path]:
+    """A front, and the path of its document. `path`: that one, or its directory.
+
+    Raises:
+        InputError: it cannot be read, or is something else.
+    """
+    place = path / FRONT if path.is_dir() else path
+    try:
+        data = codec.loads(read_regular(place))
+        schema = data.pop("schema", None) if isinstance(data, dict) else None
+        if schema != SCHEMA:
+            raise InputError(f"{place} is no front", f"give a {FRONT} that `edgekiln search` wrote")
+        result = codec.decode(FrontResult, data)
+        _check_whole(result)
+        return result, place
+    except FileNotFoundError:
+        raise InputError(f"no such file: {place}", "edgekiln search writes one") from None
+    except OSError as error:
+        hint = reading_hint(error, "give a file that can be read")
+        raise InputError(f"cannot read {place}: {error.strerror}", hint) from error
+    except ValueError as error:
+        raise InputError(f"{place}: {error}", "search again, or mend the file") from error
+
+
+def _check_whole(result: FrontResult) -> None:
+    """Raises CodecError: the front has no objectives, a point lacks a value or has one beyond its
+    own spread, or a path leads elsewhere.
+    """
+    names = [each.name for each in result.measures]
+    if not result.objectives or len({*names}) < len(names):
+        raise codec.CodecError("objectives: wanted some, each once")
+    for i, point in enumerate(result.points):
+        for name in names:
+            if name not in point.values:
+                raise codec.CodecError(f"points[{i}].values.{name}: missing")
+            spread = point.values[name]
+            if not spread.low <= spread.value <= spread.high:
+                raise codec.CodecError(f"points[{i}].values.{name}: not within its own spread")
+        for key, path in (("bundle", point.bundle), ("recipe", point.recipe)):
+            if PurePath(path).is_absolute() or ".." in PurePath(path).parts or "\0" in path:
+                raise codec.CodecError(f"points[{i}].{key}: {path!r} is no file beside the front")
 
 
 def measure_of(facts: ObjectiveFacts) -> Measure:
