@@ -104,6 +104,7 @@ class Take(Op):
     on_rows: ClassVar[bool] = True
 
     axis: int  # not negative
+    last_is_other: bool = False  # what numbers none of the rows before the last one takes that
 
     def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
         (x, index), (y,) = xs, ys

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edgekiln.compiler.ir.moves import described, moved, wrong_shape
+from edgekiln.compiler.ir.codes import Fill
+from edgekiln.compiler.ir.moves import INDICES, described, moved, wrong_shape
 from edgekiln.compiler.ir.node import Op
 from edgekiln.compiler.ir.tensor import Tensor
 
@@ -44,3 +45,24 @@ class TakeAlong(Op):
     def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
         (x, places), (y,) = xs, ys
         return moved(x, y) or wrong_shape(y, places.shape)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OneHot(Op):
+    """Along an axis of the result `on` at the place that a number of the operand names, `off` at
+    all others: everywhere, where it names none.
+    """
+
+    KIND: ClassVar[str] = "one_hot"
+    on_rows: ClassVar[bool] = True
+
+    axis: int  # of the result; not negative
+    on: Fill
+    off: Fill
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        (index,), (y,) = xs, ys
+        if index.dtype not in INDICES:
+            return f"{described(index)} numbers no places"
+        fits = index.elements * y.shape[self.axis] == y.elements
+        return "" if fits else f"{described(y)} has not a row for each of {described(index)}"

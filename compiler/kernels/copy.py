@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.compiler.kernels.copy_axes import Axis, CopyWalk, are_planes, merged
+from edgekiln.compiler.kernels.copy_plan import CopyPlan
 from edgekiln.compiler.kernels.epilogue.scales import ratio
 from edgekiln.compiler.kernels.numbers import NumbersConstant, all_codes
 from edgekiln.compiler.kernels.sharing import shared
+from edgekiln.compiler.kernels.squares import Squares
 from edgekiln.compiler.kernels.tir import (
     clamp,
     divmod_,
@@ -22,16 +25,14 @@ from edgekiln.compiler.kernels.tir import (
     store,
     when,
 )
-from edgekiln.compiler.kernels.types import Kernel, even_share
+from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Buffer, Expr, Index, cast, const, load, shuffle, splat
 
 # What is done at a place: from where in x, to where in y.
 _Body = Callable[[Index, Index], None]
-# An axis of what is moved: extent, stride in x, stride in y.
-Axis = tuple[int, int, int]
-
-_MOST_PLANES = 4  # of an image whose pixels are put together in registers
+# The work items of a call: the first one, and the one behind the last; None: all there are.
+_Share = tuple[Expr, Expr] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,37 +70,87 @@ class CopyKernel:
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
         """Build the kernel."""
-        # What is moved as few long axes: the first makes work items, the last is vectorized.
-        axes = _with_items(merged(self.shape, self.x_strides, self.y_strides))
-        (items, *first), *outer, (count, *steps) = axes
+        plan = self._plan(mk)
         with KernelBuilder() as k:
-            x = k.tensor(self.x.elements, self.x.dtype)
+            x = k.tensor(self.x.elements // plan.run, plan.dtype(self.x.dtype))
             numbers = self.numbers(k)
-            y = k.tensor(self.y.elements, self.y.dtype)
+            y = k.tensor(self.y.elements // plan.run, plan.dtype(self.y.dtype))
             if self.fill is None:
-                begin, end = k.items(items)
+                begin, end = k.items(plan.items)
             else:  # everything, and then the values: threads would get into each other's way
                 k.no_items()
-                begin, end = const(0), const(items)
+                begin, end = const(0), const(plan.items)
                 self._fill(mk, y, cast(numbers.float(1), self.y.dtype))
             if self.border and self.y.halo:
                 # The first call alone writes the border, which is no item's own.
                 with when(begin == 0):
                     self._borders(mk, y, numbers.zero)
-            # Planes that become pixels: two axes are moved at once, a vector of pixels at a time.
-            pixels = outer.pop()[0] if _are_planes(outer, count, steps[1]) else 0
-            with loop(begin, end) as item:
-                source, to = self.x_offset + item * first[0], self.y_offset + item * first[1]
-
-                def run(source: Index, to: Index) -> None:
-                    at = source, to
-                    if pixels:
-                        self._pixels(mk, numbers, (x, y), at, pixels, count, steps[0])
-                    else:
-                        self._run(mk, numbers, (x, y), at, count, (steps[0], steps[1]))
-
-                self._loops(outer, let(source), let(to), run)
+            if plan.squares is None:
+                self._move(mk, numbers, (x, y), plan, (begin, end))
+            else:
+                self._turn(mk, numbers, (x, y), plan, plan.squares, (begin, end))
         return k.finish()
+
+    def _plan(self, mk: MicroKernel) -> CopyPlan:
+        """What is moved as few long axes, of codes that stay as they are some at once."""
+        walk = CopyWalk(
+            axes=merged(self.shape, self.x_strides, self.y_strides),
+            offsets=(self.x_offset, self.y_offset),
+        )
+        size = np.dtype(self.y.dtype).itemsize
+        if self.is_plain and self.fill is None and not (self.border and self.y.halo):
+            walk = walk.of_runs(size, self.x.elements, self.y.elements)
+        bytes_at_once = tuple(n // (size * walk.run) for n in mk.byte_lanes)
+        return CopyPlan.of(walk, mk, bytes_at_once if self.is_plain else _register(mk), size)
+
+    def _move(
+        self, mk: MicroKernel, numbers: NumbersConstant, buffers: tuple[Buffer, Buffer],
+        plan: CopyPlan, share: tuple[Expr, Expr],
+    ) -> None:  # fmt: skip
+        """The first axis makes work items, the last is vectorized."""
+        (_, *first), *outer, (count, *steps) = plan.axes
+        # Planes that become pixels: two axes are moved at once, a vector of pixels at a time.
+        pixels = outer.pop()[0] if are_planes(plan.axes) else 0
+
+        def run(source: Index, to: Index) -> None:
+            at = source, to
+            if pixels:
+                self._pixels(mk, numbers, buffers, at, pixels, count, steps[0])
+            else:
+                self._run(mk, numbers, buffers, at, count, (steps[0], steps[1]))
+
+        with loop(*share) as item:
+            x, y = plan.walk.offsets
+            source, to = x + item * first[0], y + item * first[1]
+            self._loops(outer, let(source), let(to), run)
+
+    def _turn(
+        self, mk: MicroKernel, numbers: NumbersConstant, buffers: tuple[Buffer, Buffer],
+        plan: CopyPlan, two: Squares, share: tuple[Expr, Expr],
+    ) -> None:  # fmt: skip
+        """Two axes are moved by squares, the others one by one."""
+        (x, y), side = plan.walk.offsets, two.side
+
+        def run(source: Index, to: Index) -> None:
+            def columns(place: Expr) -> None:
+                at = let(source + place * two.columns[1]), let(to + place)
+                two.move(lambda row: self.value(mk, numbers, row, side), *buffers, *at)
+
+            two.places(two.columns, columns)
+
+        def rows(source: Index, to: Index, axes: Sequence[Axis], share: _Share = None) -> None:
+            def body(place: Expr) -> None:
+                self._loops(axes, let(source + place), let(to + place * two.rows[2]), run)
+
+            two.places(two.rows, body, share)
+
+        if two.outermost:
+            rows(x, y, two.others, share)
+            return
+        (_, *first), *outer = two.others
+        with loop(*share) as item:
+            source, to = let(x + item * first[0]), let(y + item * first[1])
+            self._loops(outer, source, to, lambda source, to: rows(source, to, ()))
 
     def numbers(self, k: KernelBuilder) -> NumbersConstant:
         """Declare the ratio of the scales, the filling, and the zero point of x."""
@@ -170,8 +221,7 @@ class CopyKernel:
             order = [plane * lanes + lane for lane in range(lanes) for plane in range(planes)]
             store(y, to + i * planes, shuffle(values, order), lanes * planes)
 
-        # Wider vectors would be shuffled from several registers at once.
-        for_vectors(count, tuple(n for n in mk.lanes if n <= mk.register), body)
+        for_vectors(count, _register(mk), body)
 
     @property
     def is_plain(self) -> bool:
@@ -212,33 +262,6 @@ def requantization(x: Nhwc, y: Nhwc, clip: tuple[int, int]) -> NDArray[np.generi
     return None if np.array_equal(made, codes) else made.astype(y.dtype)
 
 
-def _are_planes(outer: Sequence[Axis], count: int, step: int) -> bool:
-    """Whether `count` channels side by side come from planes whose pixels are."""
-    return bool(outer) and outer[-1][1:] == (1, count) and step == 1 and count <= _MOST_PLANES
-
-
-def merged(shape: Sequence[int], x_strides: Sequence[int], y_strides: Sequence[int]) -> list[Axis]:
-    """Return the axes in the order of y's memory, joined where both sides are dense."""
-    given = zip(shape, x_strides, y_strides, strict=True)
-    axes: list[Axis] = []
-    for extent, a, b in sorted(given, key=lambda axis: -axis[2]):
-        # An axis of one step is none.
-        if extent == 1:
-            continue
-        # This axis continues where one step of the axis before it ends, in x and in y.
-        if axes and axes[-1][1] == a * extent and axes[-1][2] == b * extent:
-            axes[-1] = (axes[-1][0] * extent, a, b)
-        else:
-            axes.append((extent, a, b))
-    return axes or [(1, 1, 1)]
-
-
-def _with_items(axes: list[Axis]) -> list[Axis]:
-    """Return the axes with one in front of the innermost one, for the work items. Where there is
-    none the innermost one is cut.
-    """
-    if len(axes) > 1:
-        return axes
-    ((extent, a, b),) = axes
-    size = even_share(extent)
-    return [(extent // size, size * a, size * b), (size, a, b)]
+def _register(mk: MicroKernel) -> tuple[int, ...]:
+    """Lanes of what is computed in a register: wider vectors are shuffled from several at once."""
+    return tuple(n for n in mk.lanes if n <= mk.register)

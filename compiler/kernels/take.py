@@ -21,17 +21,31 @@ from edgekiln.targets.isa.expressions import (
 )
 
 
-def row_of(index: Buffer, place: Index, rows: int, dtype: str) -> Expr:
+def row_of(
+    index: Buffer, place: Index, rows: int, dtype: str, *, last_is_other: bool = False
+) -> Expr:
     """The row that a number at a place names, int32.
 
     A negative number counts from the end. One that names no row takes the nearest: whatever a
     program is given, it reads no other memory.
+
+    Args:
+        last_is_other: numbers, negative ones too, that name no row before the last one take that.
     """
     # In the numbers' own type: those of 64 bits may be far outside.
-    zero, last = (cast(const(n), dtype) for n in (0, rows - 1))
     given = let(load(index, place))
+    if last_is_other:
+        nearest = nearest_place(given, rows - 1, dtype)
+        return cast(select(nearest == given, given, cast(const(rows - 1), dtype)), "int32")
+    zero, last = (cast(const(n), dtype) for n in (0, rows - 1))
     from_end = select(given < zero, given + cast(const(rows), dtype), given)
     return cast(minimum(maximum(from_end, zero), last), "int32")
+
+
+def nearest_place(given: Expr, count: int, dtype: str) -> Expr:
+    """The one of `count` places that is nearest to a number."""
+    first, last = (cast(const(n), dtype) for n in (0, count - 1))
+    return let(minimum(maximum(given, first), last))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +57,7 @@ class TakeKernel:
         inner: values of a row.
         dtype: of x and y.
         index: the type of the numbers, int32 or int64.
+        last_is_other: see `row_of`.
     """
 
     outer: int
@@ -51,6 +66,7 @@ class TakeKernel:
     count: int
     dtype: str
     index: str
+    last_is_other: bool = False
 
     @property
     def erased(self) -> Self:
@@ -66,7 +82,7 @@ class TakeKernel:
             y = k.tensor(self.outer * self.count * self.inner, self.dtype)
             with loop(*k.items(self.outer * self.count)) as item:
                 block, place = divmod_(item, self.count)
-                row = row_of(index, place, self.rows, self.index)
+                row = row_of(index, place, self.rows, self.index, last_is_other=self.last_is_other)
                 source = let((block * self.rows + row) * self.inner)
                 to = let(item * self.inner)
                 widths = mk.lanes if self.dtype == "float32" else mk.byte_lanes

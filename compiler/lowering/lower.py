@@ -146,6 +146,8 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             selection.top_places(low, node, op)
         case selection_ops.TakeAlong() as op:
             selection.take_along(low, node, op)
+        case selection_ops.OneHot() as op:
+            selection.one_hot(low, node, op)
         case detection_ops.Suppress() as op:
             detection.suppress(low, node, op)
         case detection_ops.Detect() as op:

@@ -162,6 +162,7 @@ def take(low: Lowering, node: Node, op: Take) -> None:
         count=index.elements,
         dtype=x.dtype,
         index=index.dtype,
+        last_is_other=op.last_is_other,
     )
     low.call(node, built(kernel, low.kernels_of(node)))
 

@@ -3,7 +3,9 @@
 from math import prod
 
 from edgekiln.compiler.ir.node import Node
-from edgekiln.compiler.ir.selection_ops import TakeAlong, TopPlaces
+from edgekiln.compiler.ir.selection_ops import OneHot, TakeAlong, TopPlaces
+from edgekiln.compiler.kernels.gpu.table import built
+from edgekiln.compiler.kernels.one_hot import OneHotKernel
 from edgekiln.compiler.kernels.selection import TakeAlongKernel, TopPlacesKernel
 from edgekiln.compiler.lowering.state import Lowering
 
@@ -26,3 +28,18 @@ def take_along(low: Lowering, node: Node, op: TakeAlong) -> None:
         inner=prod(x.shape[op.axis + 1 :]), count=places.shape[op.axis], dtype=x.dtype,
     )  # fmt: skip
     low.call(node, kernel.build(low.mk))
+
+
+def one_hot(low: Lowering, node: Node, op: OneHot) -> None:
+    """A row for each number."""
+    index, y = low.tensor(node.inputs[0]), low.tensor(node.name)
+    kernel = OneHotKernel(
+        outer=prod(y.shape[: op.axis]),
+        depth=y.shape[op.axis],
+        inner=prod(y.shape[op.axis + 1 :]),
+        on=op.on.value,
+        off=op.off.value,
+        dtype=y.dtype,
+        index=index.dtype,
+    )
+    low.call(node, built(kernel, low.kernels_of(node)))

@@ -16,7 +16,7 @@ _LIMITS = {
         _INSIDE,
     ),
     "Mod": "of integers by zero: 0",
-    "OneHot": "of a depth that is constant",
+    "OneHot": "of a depth that is constant; of constant values, too, it has a kernel",
 }  # fmt: skip
 
 # What Relax lowers in float: the name, then the attributes that TVM's importer reads.

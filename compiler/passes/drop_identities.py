@@ -1,9 +1,11 @@
-"""What changes no code is no work: a reshape to the same shape, a product that is another scale."""
+"""What changes no code is no work: a reshape to the same shape, a slice of all there is, a product
+that is another scale.
+"""
 
 import numpy as np
 
 from edgekiln.compiler.ir.graph import Graph
-from edgekiln.compiler.ir.moves import Reshape
+from edgekiln.compiler.ir.moves import Reshape, Slice
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.ops import Binary
 from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused
@@ -12,16 +14,16 @@ from edgekiln.compiler.passes.fuse_lookups import every_code, product_codes
 
 @graph_pass
 def drop_identities(graph: Graph) -> None:
-    """Drop reshapes first, so that products meet those who read them."""
-    while _drop_reshapes(graph):
+    """Drop moves first, so that products meet those who read them."""
+    while _drop_moves(graph):
         pass  # what had two names may now be another's operand
     _drop_scalings(graph)
 
 
-def _drop_reshapes(graph: Graph) -> bool:
-    """Let the producer write under the reshape's name, where it can have any layout and halo.
+def _drop_moves(graph: Graph) -> bool:
+    """Let the producer write under the result's name, where it can have any layout and halo.
 
-    Left alone: a reshape of a program's input or output, which keep the names the model gave them.
+    Left alone: a move of a program's input or output, which keep the names the model gave them.
     """
     merged: dict[str, str] = {}
     for node in graph.nodes:
@@ -33,7 +35,7 @@ def _drop_reshapes(graph: Graph) -> bool:
             name = merged[name]
         return name
 
-    # Reshapes of reshapes: all of their names become the last one's.
+    # Moves of moves: all of their names become the last one's.
     renames = {name: final(name) for name in merged}
     graph.nodes = [
         node.renamed(renames) for node in graph.nodes if merged.get(node.inputs[0]) != node.name
@@ -44,8 +46,11 @@ def _drop_reshapes(graph: Graph) -> bool:
 
 
 def _is_identity(graph: Graph, node: Node) -> bool:
-    # A dropped reshape gives its source its own name, and those of edges are the model's.
-    if not isinstance(node.op, Reshape) or node.inputs[0] in (*graph.inputs, *graph.outputs):
+    # A dropped move gives its source its own name, and those of edges are the model's.
+    if not isinstance(node.op, Reshape | Slice) or node.inputs[0] in (
+        *graph.inputs,
+        *graph.outputs,
+    ):
         return False
     x, y = graph.tensors[node.inputs[0]], graph.tensors[node.name]
     return (x.shape, x.dtype, x.quant) == (y.shape, y.dtype, y.quant)

@@ -16,6 +16,7 @@ from edgekiln.compiler.ir.rewrite import Pass
 from edgekiln.compiler.ir.validate import faults
 from edgekiln.compiler.passes.absorb_flatten import absorb_flatten
 from edgekiln.compiler.passes.activation_dtype import activation_dtype
+from edgekiln.compiler.passes.cancel_reshapes import cancel_reshapes
 from edgekiln.compiler.passes.codes_at_edges import codes_at_edges
 from edgekiln.compiler.passes.concat_in_place import concat_in_place
 from edgekiln.compiler.passes.drop_identities import drop_identities
@@ -29,6 +30,7 @@ from edgekiln.compiler.passes.fuse_transpose import fuse_transpose, pixels_as_ro
 from edgekiln.compiler.passes.gate import FloatOperator, float_operators
 from edgekiln.compiler.passes.halo import halo
 from edgekiln.compiler.passes.layout import layout
+from edgekiln.compiler.passes.one_hot import one_hot, one_hot_product
 from edgekiln.compiler.passes.qdq_to_integer import is_quantized, qdq_to_integer
 from edgekiln.compiler.passes.state_codes import state_codes
 from edgekiln.runtime.errors import EdgeKilnError
@@ -66,10 +68,13 @@ class PassEntry:
 PASSES: tuple[PassEntry, ...] = (
     # What computes on quantized values, and what stays float.
     PassEntry(phase="integers", name="qdq_to_integer", run=qdq_to_integer),
+    PassEntry(phase="integers", name="one_hot", run=one_hot),
     # Of floats, what has a kernel.
     PassEntry(phase="floats", name="float_kernels", run=float_kernels),
     # Fewer operations with the same results.
+    PassEntry(phase="fusion", name="one_hot_product", run=one_hot_product),
     PassEntry(phase="fusion", name="drop_identities", run=drop_identities),
+    PassEntry(phase="fusion", name="cancel_reshapes", run=cancel_reshapes),
     PassEntry(phase="fusion", name="fuse_lookups", run=fuse_lookups),
     PassEntry(phase="fusion", name="fuse_shuffle", run=fuse_shuffle),
     PassEntry(phase="fusion", name="fuse_residual", run=fuse_residual),

@@ -7,7 +7,7 @@ dot product lie row by row, the first of every lane, the second of every lane, a
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from edgekiln.targets.isa.arm_dsp import round_scalar
 from edgekiln.targets.isa.base import MicroKernel
@@ -22,6 +22,8 @@ QUAD = 4  # int32 lanes of a register
 
 class _MveMicroKernel(MicroKernel):
     """A scalar is a vector of one lane, in the registers of the floating-point unit."""
+
+    interleaves: ClassVar[bool] = False  # but VST2 and VST4, on their way to memory
 
     def round_to_int(self, x: Expr, lanes: int) -> Expr:
         """VCVTN rounds half to even and saturates."""

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from edgekiln.targets.isa.codes import Clip, Divisor, Floats
 from edgekiln.targets.isa.costs import ZEN4_FILTERING, ZEN4_LOOP, FilteringCosts, LoopCosts
@@ -40,6 +40,7 @@ class MicroKernel(ABC):
     the choice of a register tile.
     """
 
+    interleaves: ClassVar[bool] = True  # an instruction does so with two registers' elements
     name: str
     tuned_as: str = ""  # the micro-kernel whose measured tiles are this one's, too
     activation: str  # numpy name of the activations' type: what `dot` multiplies

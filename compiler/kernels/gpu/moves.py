@@ -8,7 +8,8 @@ import numpy as np
 
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.convert import DequantizeKernel, HalfAwayKernel, QuantizeKernel
-from edgekiln.compiler.kernels.copy import Axis, CopyKernel, merged
+from edgekiln.compiler.kernels.copy import CopyKernel
+from edgekiln.compiler.kernels.copy_axes import Axis, merged
 from edgekiln.compiler.kernels.gpu.grid import (
     WIDE,
     Place,

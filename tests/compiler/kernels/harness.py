@@ -151,9 +151,7 @@ def run(
     Args:
         padded: the output holds places that nobody looks at, such as columns of packed weights.
     """
-    dtype = out.dtype if isinstance(out, Nhwc) else "float32"
-    result = np.random.default_rng(7).integers(0, 255, out.elements * np.dtype(dtype).itemsize)
-    memory = result.astype(np.uint8).view(dtype)
+    memory = noise(out)
     call = loaded(kernel, name, padded=padded)
     if not kernel.work:
         call(*inputs, *kernel.constants, memory)
@@ -162,6 +160,13 @@ def run(
     for begin, end in reversed(list(pairwise(cuts))):
         call(*inputs, *kernel.constants, memory, int(begin), int(end))
     return memory
+
+
+def noise(out: Nhwc | F32) -> Array:
+    """What lies in the output's memory before it is written."""
+    dtype = out.dtype if isinstance(out, Nhwc) else "float32"
+    result = np.random.default_rng(7).integers(0, 255, out.elements * np.dtype(dtype).itemsize)
+    return result.astype(np.uint8).view(dtype)
 
 
 def loaded(

@@ -34,6 +34,7 @@ from edgekiln.compiler.kernels.frames import ChannelLookupKernel
 from edgekiln.compiler.kernels.interleave import InterleaveKernel
 from edgekiln.compiler.kernels.layer_norm import LayerNormKernel
 from edgekiln.compiler.kernels.matmul.kernel import MatMulKernel
+from edgekiln.compiler.kernels.one_hot import OneHotKernel
 from edgekiln.compiler.kernels.pool import AveragePoolKernel, MaxPoolKernel
 from edgekiln.compiler.kernels.ranged_codes import RangedQuantizeKernel, RecodeKernel
 from edgekiln.compiler.kernels.sharing import Shareable
@@ -102,6 +103,11 @@ def pad(x: Nhwc, y: Nhwc) -> Shareable:
         shape=(2, CHANNELS), x=x, y=replace(y, scale=x.scale), x_strides=(x.row, 1),
         y_strides=(y.row, 1), fill=x.zero_point,
     )  # fmt: skip
+
+
+def one_hot(x: Nhwc, y: Nhwc) -> Shareable:
+    codes = {"on": x.zero_point, "off": y.zero_point}
+    return OneHotKernel(outer=4, depth=9, inner=1, dtype="uint8", index="int32", **codes)
 
 
 def interleave(x: Nhwc, y: Nhwc) -> Shareable:
@@ -191,13 +197,11 @@ def recode(x: Nhwc, y: Nhwc) -> Shareable:
 OF_CODES = [
     conv2d, depthwise, matmul, quantize, dequantize, rescale, pad, interleave, add, multiply,
     divide, lookup, channel_lookup, max_pool, average_pool, softmax, layer_norm, keep_sums,
-    finish_sums, sum_columns, ranged_quantize, recode, recurrent,
+    one_hot, finish_sums, sum_columns, ranged_quantize, recode, recurrent,
 ]  # fmt: skip
 
 
 # Floats stand for themselves: what a scale gives here are their other numbers.
-
-
 def float_finish(x: Nhwc) -> ActivationFinish:
     return ActivationFinish(clip=(-x.scale, x.scale), function=(FunctionStep("Mul", (0, 2.0)),))
 

@@ -56,3 +56,16 @@ def test_one_value_under_three_names_has_one(tmp_path: Path) -> None:
     graph = before("drop_identities", m.save(tmp_path / "m.onnx", *map(m.q, names)))
     assert_changes_once("drop_identities", graph)
     assert kinds(graph) == ["quantize", "requantize", "dequantize", "dequantize"]
+
+
+def test_a_slice_of_all_there_is_goes_and_one_of_less_stays(tmp_path: Path) -> None:
+    m = QdqModel()
+    x = m.q(m.op("Relu", m.q(m.input("x", 1, 16)), out="relu"))
+    first, last, axis = (m.const([number], "int64") for number in (0, 2**31 - 1, 1))
+    whole = m.q(m.op("Slice", x, first, last, axis, out="whole"))
+    less = m.q(m.op("Slice", whole, axis, last, axis, out="less"))
+    graph = before("drop_identities", m.save(tmp_path / "m.onnx", less))
+    assert kinds(graph).count("slice") == 2
+    assert_changes_once("drop_identities", graph)
+    (cut,) = (node for node in graph.nodes if node.op.kind == "slice")
+    assert graph.tensors[cut.name].shape == (1, 15)

@@ -68,11 +68,11 @@ def test_dumps_are_numbered_and_name_the_pass(tmp_path: Path) -> None:
     home = tmp_path / "ir"
     lower_graph(import_onnx(path), "int8", inspection=Inspection(dump=home))
     files = sorted(file.name for file in home.iterdir())
-    assert files[:3] == ["00-imported.txt", "01-qdq_to_integer.txt", "02-float_kernels.txt"]
+    assert files[:3] == ["00-imported.txt", "01-qdq_to_integer.txt", "02-one_hot.txt"]
     assert files[-1].endswith("-concat_in_place.txt")
     assert "QuantizeLinear(x" in (home / files[0]).read_text()
     assert "conv2d(x_q)" in (home / files[1]).read_text()
-    assert (home / files[2]).read_text() == (home / files[1]).read_text()  # no floats
+    assert (home / files[2]).read_text() == (home / files[1]).read_text()  # no comparisons
 
 
 def lose_an_output(graph: Graph) -> bool:
@@ -100,6 +100,4 @@ def test_a_pass_that_fails_is_named_with_those_before_it(
     monkeypatch.setattr(pipeline, "PASSES", (*PASSES[:2], broken, *PASSES[2:]))
     with pytest.raises(PassError) as caught:
         lower_graph(graph, "int8", inspection=Inspection(check=True))
-    assert caught.value.message == (
-        f"pass broken: {what} (it ran after: qdq_to_integer, float_kernels)"
-    )
+    assert caught.value.message == (f"pass broken: {what} (it ran after: qdq_to_integer, one_hot)")
