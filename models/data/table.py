@@ -152,7 +152,7 @@ def _read_csv(path: Path) -> Columns:
 
 def _read_parquet(path: Path) -> Columns:
     try:
-        from pyarrow import parquet
+        from pyarrow import large_string, parquet, types
     except ImportError as error:
         raise MissingToolError(
             f"{path}: reading Parquet needs pyarrow",
@@ -161,7 +161,12 @@ def _read_parquet(path: Path) -> Columns:
     DATA.check(path.stat().st_size, str(path), "keep the columns that are needed")
     try:
         table = parquet.read_table(path)
-        return {name: table.column(name).to_pylist() for name in table.column_names}
+        columns = {name: table.column(name) for name in table.column_names}
+        for name, each in columns.items():
+            # Texts whose writer did not say that they are: "b'cat'" is no word of theirs.
+            if types.is_binary(each.type) or types.is_large_binary(each.type):
+                columns[name] = each.cast(large_string())
+        return {name: each.to_pylist() for name, each in columns.items()}
     except Exception as error:  # whatever damaged bytes lead pyarrow to
         raise InputError(f"{path}: cannot be read: {error}", "is it complete?") from error
 

@@ -228,6 +228,18 @@ def test_names_that_python_reads_as_numbers_are_names(tmp_path):
         data.load(str(path))
 
 
+def test_words_that_parquet_holds_as_bytes_are_words(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    write = importlib.import_module("pyarrow.parquet").write_table
+    path = tmp_path / "kinds.parquet"
+    numbers = [float(n) for n in range(60)]
+    write(pyarrow.table({"n": numbers, "y": ["café".encode(), b"dog"] * 30}), path)
+    assert data.load(str(path)).classes == ("café", "dog")
+    write(pyarrow.table({"n": numbers, "y": [b"caf\xe9", b"dog"] * 30}), path)
+    with pytest.raises(InputError, match=r"cannot be read: .*UTF8"):
+        data.load(str(path))
+
+
 def test_a_missing_class_in_parquet_is_none_of_the_classes(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     kinds = ["cat", "dog"] * 30
