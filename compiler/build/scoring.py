@@ -22,6 +22,7 @@ from edgekiln.targets.profile import TargetProfile
 
 # A trained model is better than this many times chance.
 GUESSING = 1.5
+_INDICES = "int64"  # of columns that are looked up, and of tokens
 
 
 def scores_of(report: Evaluation | Agreement) -> tuple[Score, ...]:
@@ -75,13 +76,15 @@ def doubt(score: Score | None, data: str, seed: int) -> str:
 
     if score is None or score.label != "accuracy":
         return ""
-    classes = len(load(data, seed).classes)
+    loaded = load(data, seed)
+    classes = len(loaded.classes)
     if score.value * classes > GUESSING:
         return ""
-    return (
-        f"{score.value:.2%} is what guessing one of {classes} classes gives: the model may want "
-        "other preprocessing, e.g. --data 'PATH?scale=1' for raw pixels or 'PATH?mean=0.5&std=0.5'"
-    )
+    other = "preprocessing, e.g. --data 'PATH?scale=1' for raw pixels or 'PATH?mean=0.5&std=0.5'"
+    if any(array.dtype == _INDICES for array in loaded.train.inputs.values()):
+        other = "indices: the buckets, hashes or tokens that it was trained with"
+    guessed = f"{score.value:.2%} is what guessing one of {classes} classes gives"
+    return f"{guessed}: the model may want other {other}"
 
 
 def check_drop(steps: Sequence[Step], step: Step, max_drops: Mapping[str, float]) -> None:

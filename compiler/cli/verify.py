@@ -88,8 +88,10 @@ def verify(
     door = Recipe(shape=shape, constant=constant, state=state, no_state=no_state, stream=stream)
     source = given_model(model, door) if model else source_model(runner.spec)
     model = source.path
-    data = data or data_place(Store(), source.chain)
-    batches = parity.batches_for(runner.spec, model, data=data, seed=seed, samples=samples)
+    batches = parity.batches_for(
+        runner.spec, model, data=data or data_place(Store(), source.chain), seed=seed,
+        samples=samples, demanded=bool(data),
+    )  # fmt: skip
     steps: list[tuple[str, parity.Model]] = []
     if module:
         steps.append(("PyTorch", parity.torch_model(module, allow_factory)))

@@ -105,10 +105,14 @@ def program_model(runner: "AotRunner") -> Model:
 
 
 def batches_for(
-    spec: "ProgramSpec", model: Path, *, data: str, seed: int, samples: int
+    spec: "ProgramSpec", model: Path, *, data: str, seed: int, samples: int, demanded: bool = False
 ) -> "list[Inputs]":
     """Inputs of the program's shapes: held-out samples when data is known, else random numbers.
     Those of a program with states are a stream each, (T, …).
+
+    Args:
+        demanded: whether the user names this data; that of the build need not fit a program that
+            takes raw data.
 
     Raises:
         InputError: data that does not fit, or a program that takes codes of the model's floats.
@@ -141,7 +145,7 @@ def batches_for(
     meta = read_meta(loaded)
     if data or own_data(meta):
         # The samples that a network was made for need be no camera frames.
-        with suppress(InputError) if meta.before else nullcontext():
+        with suppress(InputError) if meta.before and not demanded else nullcontext():
             try:
                 feed = feed_for(meta, takes, data=data, seed=seed)
             except InputError:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
+# What it says of a Gather by a number that the table has no row for.
+_OUT_OF_TABLE = "indices element out of data bounds"
+
 
 class Session:
     """One model, loaded; call it with an array for each input, by name.
@@ -89,7 +92,7 @@ class Session:
         except (state.Fail, state.InvalidArgument, state.RuntimeException) as error:
             raise UnsupportedError(
                 f"ONNX Runtime fails on {_shapes(feeds)}: {_reason(error)}",
-                hint="a Reshape to one fixed batch is the usual cause: export with a fixed batch",
+                hint=_hint(error),
             ) from error
         return results
 
@@ -98,6 +101,12 @@ def _shapes(given: Mapping[str, NDArray[np.generic]]) -> str:
     """ "inputs x (32, 3, 8, 8), mask (32, 8)"."""
     many = "inputs" if len(given) > 1 else "input"
     return f"{many} {', '.join(f'{name} {array.shape}' for name, array in given.items())}"
+
+
+def _hint(error: Exception) -> str:
+    if _OUT_OF_TABLE in str(error):
+        return "the samples hold a number beyond the table's rows: give those it was trained with"
+    return "a Reshape to one fixed batch is the usual cause: export with a fixed batch"
 
 
 def _reason(error: Exception) -> str:

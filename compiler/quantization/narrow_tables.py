@@ -58,6 +58,13 @@ def with_narrow_tables(real: "onnx.ModelProto", quantized: "onnx.ModelProto") ->
     return made
 
 
+def has_narrow_tables(model: "onnx.ModelProto") -> bool:
+    """Whether a model has any such table."""
+    import onnx
+
+    return any(each.data_type == onnx.TensorProto.INT4 for each in model.graph.initializer)
+
+
 def _tables(model: "onnx.ModelProto") -> "Iterator[tuple[onnx.NodeProto, onnx.NodeProto]]":
     """Each DequantizeLinear of a matrix of constants whose readers all take rows of it, and the
     first of these.

@@ -1,6 +1,6 @@
 """Quantize: a float ONNX model becomes the one int8 model of all targets."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import StageContext
+from edgekiln.compiler.quantization.narrow_tables import has_narrow_tables
 from edgekiln.compiler.quantization.products import WEIGHT_BITS
 from edgekiln.compiler.quantization.sqnr import ANY_SIGNAL_DB, LOST_DB, PERFECT_DB
 from edgekiln.compiler.stages import quantize_refusals
@@ -163,7 +164,7 @@ class QuantizeStage(QuantizedTraining):
         judge = Judge(model, feed, samples=SQNR_SAMPLES, scored=narrow)
         scheme, quantized, sqnr_db = self._plain(model, bench, judge, ctx)
         if narrow:
-            ctx.notes.append(_beside_all_bits(scheme, judge))
+            ctx.notes.extend(_beside_all_bits(scheme, quantized, judge))
         results: list[QatResult] = []
 
         def retrain(quantized: "onnx.ModelProto", source: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -256,13 +257,20 @@ class QuantizeStage(QuantizedTraining):
         )
 
 
-def _beside_all_bits(scheme: "Scheme", judge: "Judge") -> str:
-    """What weights or embeddings of fewer bits take from the model."""
+def _beside_all_bits(scheme: "Scheme", made: "onnx.ModelProto", judge: "Judge") -> Iterator[str]:
+    """What weights or embeddings of fewer bits take from the model, `made` by that scheme."""
     narrow = {
         name: bits
         for name, bits in (("weight", scheme.weight_bits), ("embedding", scheme.embedding_bits))
         if bits < WEIGHT_BITS
     }
+    if "embedding" in narrow and not has_narrow_tables(made):
+        yield (
+            f"no embeddings of {narrow.pop('embedding')} bits: no Gather takes rows of a constant "
+            "matrix by numbers of the call"
+        )
+    if not narrow:
+        return
     whole = replace(scheme, weight_bits=WEIGHT_BITS, embedding_bits=WEIGHT_BITS)
     found = []
     for each, bits in ((scheme, " and ".join(map(str, narrow.values()))), (whole, WEIGHT_BITS)):
@@ -274,4 +282,4 @@ def _beside_all_bits(scheme: "Scheme", judge: "Judge") -> str:
         ]
         found.append(f"{bits} bits {', '.join([*scores, f'SQNR {verdict.sqnr_db:.1f} dB'])}")
     what = " and ".join(f"{name}s" for name in narrow)
-    return f"{what} of {'; of '.join(found)}, on {judge.samples:,} validation samples"
+    yield f"{what} of {'; of '.join(found)}, on {judge.samples:,} validation samples"

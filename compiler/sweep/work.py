@@ -60,7 +60,7 @@ def work_apart(plan: SweepPlan, store_url: str) -> EdgeKilnError | None:
     # When the sweep is interrupted its workers are told to end: each puts its trial back first.
     signal.signal(signal.SIGTERM, _leave)
     torch.set_num_threads(cores_each(plan.request.jobs))
-    with sent_again({SystemExit: signal.SIGTERM}):
+    with sent_again({_ToldToEnd: signal.SIGTERM}):
         return _work_apart(plan, store_url)
 
 
@@ -77,8 +77,12 @@ def _work_apart(plan: SweepPlan, store_url: str) -> EdgeKilnError | None:
     return None
 
 
+class _ToldToEnd(SystemExit):
+    """The sweep wants no more of this worker: no exit of what the user wrote."""
+
+
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(1)
+    raise _ToldToEnd(1)
 
 
 def _run(plan: SweepPlan, store: Store, study: SharedStudy, claim: Claim, tell: Tell) -> None:

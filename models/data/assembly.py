@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.models.data.dataset import Dataset, Split, UnsplitData
+from edgekiln.models.data.dataset import Dataset, Split, UnsplitData, check_numbers
 from edgekiln.models.data.images import shaped as as_images
 from edgekiln.models.data.options import Options
 from edgekiln.models.data.splits import size_of, stratified_order
@@ -81,6 +81,10 @@ def _with_task(name: str, source: UnsplitData, options: Options) -> UnsplitData:
         source, task=task, train=train, test=checked(source.test), val=checked(source.val)
     )
     parts = [part for part in (whole.train, whole.test, whole.val) if part is not None]
+    for place, head in enumerate(heads):
+        if isinstance(head.task, Classification) and not (place == 0 and source.classes):
+            where = f"{name}: {head.name}" if head.name else name
+            check_numbers(where, [part.targets[head.name] for part in parts])
     present = [part.targets[heads[0].name] for part in parts]
     count = max(heads[0].task.classes_in(target) for target in present if len(target))
     if not count or (source.classes and (count <= len(source.classes))):

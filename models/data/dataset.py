@@ -182,18 +182,33 @@ def check_counts(where: str, samples: int, labels: int) -> None:
 
 
 def class_numbers(where: str, parts: Sequence[Split]) -> tuple[str, ...]:
-    """Names for classes that the files only number: "0", "1", … up to the largest label.
+    """Names for classes that the files only number: "0", "1", … up to the largest label. Raises
+    InputError as `check_numbers`.
+    """
+    count = check_numbers(where, [part.y for part in parts])
+    return tuple(map(str, range(count)))
+
+
+def check_numbers(where: str, parts: Sequence[Array]) -> int:
+    """How many classes labels count, of which each gets a name.
 
     Raises:
-        InputError: a label so large that most of these classes would have no sample.
+        InputError: they do not begin at 0, or most of these classes would have no sample.
     """
-    count = 1 + max(int(part.y.astype(np.int64).max(initial=-1)) for part in parts)
-    if count > (samples := sum(map(len, parts))):
+    labels = np.concatenate([part.astype(np.int64).reshape(-1) for part in parts])
+    high = int(labels.max(initial=-1))
+    if (first := int(labels.min(initial=high))) > 0:
         raise InputError(
-            f"{where}: label {count - 1} among {samples} samples",
-            hint="labels count from 0, and every class needs samples",
+            f"{where}: labels are {first} to {high}, and classes count from 0",
+            hint=f"take {first} from each label",
         )
-    return tuple(map(str, range(count)))
+    if high >= len(labels):
+        raise InputError(
+            f"{where}: label {high} among {len(labels)} samples",
+            hint="labels count from 0, and every class needs samples; of numbers: "
+            "--task regression",
+        )
+    return high + 1
 
 
 def checked_samples(where: str, x: Array) -> Array:

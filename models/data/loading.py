@@ -1,5 +1,6 @@
 """Loads a `Dataset` by its name or path."""
 
+import difflib
 import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -23,6 +24,7 @@ from edgekiln.models.data.mask_folder import fits as is_mask_folder
 from edgekiln.models.data.mask_folder import read as read_mask_folder
 from edgekiln.models.data.npz import fits as is_npz
 from edgekiln.models.data.npz import read as read_npz
+from edgekiln.models.data.option_kinds import check_bundled, check_file
 from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.pair_factory import read_pairs
 from edgekiln.models.data.sample_factory import is_reference, options_of
@@ -34,7 +36,6 @@ from edgekiln.models.data.wav_folder import fits as is_wav_folder
 from edgekiln.models.data.wav_folder import read as read_wav_folder
 from edgekiln.models.unchanged import State, data_state, note_read
 from edgekiln.runtime.errors import ConfigError, InputError
-from edgekiln.runtime.typed import did_you_mean
 
 Reader = Callable[[Path, Options], UnsplitData]
 
@@ -85,6 +86,7 @@ def _load(data: str, seed: int, _files: State) -> Dataset:
     if name in BUNDLED:
         read, defaults = BUNDLED[name]
         options = parse(name, {**defaults, **given})
+        check_bundled(name, given)
         return assemble(name, read(), options, seed)
     if is_reference(name) and "task" in given:
         options, arguments = options_of(name, given)
@@ -105,10 +107,22 @@ def _load(data: str, seed: int, _files: State) -> Dataset:
     if path.exists() and not (path.is_dir() or path.is_file()):
         raise InputError(f"{path}: neither a file nor a folder", hint="give a file or a folder")
     if not path.exists():
-        hint = did_you_mean(name, BUNDLED, what="bundled data sets are")
-        raise ConfigError(f"no data set or file named {name!r}", hint=hint)
+        raise ConfigError(f"no data set or file named {name!r}", hint=_instead_of(path))
     options = parse(name, given)
+    check_file(path, given)
     return assemble(name, _reader(path)(path, options), options, seed)
+
+
+def _instead_of(path: Path) -> str:
+    """What somebody may have meant who names a path that is not there."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    known = {*(each.name for each in folder.iterdir()), *(BUNDLED if folder == Path() else ())}
+    if near := difflib.get_close_matches(path.name, sorted(known), n=1):
+        return f"did you mean {path.with_name(near[0])}?"
+    where = f"it is looked for in {folder.resolve()}"
+    return f"{where}; bundled data sets are: {', '.join(sorted(BUNDLED))}"
 
 
 def _reader(path: Path) -> Reader:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -17,12 +16,16 @@ from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.manifest import Preprocessing, preprocessing_fault
 from edgekiln.runtime.typed import did_you_mean
 
+OF_TABLES = ("target", "columns", "text", *KINDS)
+OF_TEXTS = ("vocabulary", "length", "lower")
+INPUTS = "inputs"  # of texts, and beside columns that become indices
+OF_SOUNDS = ("seconds", "frame", "rate", *SPECTRUM_KEYS)
+OF_PICTURES = ("size", "color", "crop")
+# No function's samples have these: they are arguments of its own.
+OF_FILES = (*OF_TABLES, *OF_TEXTS, INPUTS, *OF_SOUNDS)
 KEYS = (
-    "scale", "mean", "std", "layout", "color", "size", "limit", "val", "calib", "test",
-    "frame", "hop", "rate", "steps",
-    "task", "target", "columns", "crop", "transform", "seconds",
-    "text", "vocabulary", "length", "lower", "inputs", "buckets", "hash",
-    *(key for key in SPECTRUM_KEYS if key != "hop"),
+    "scale", "mean", "std", "layout", "limit", "val", "calib", "test", "steps", "task", "transform",
+    *OF_PICTURES, *OF_FILES,
 )  # fmt: skip
 CSV, PARQUET = (".csv", ".tsv"), (".parquet",)  # how tables are named
 _LAYOUTS = ("NCHW", "NHWC", "N*")
@@ -30,12 +33,6 @@ _COLORS = ("RGB", "L")
 _FLAGS = ("true", "false")
 _MOST = 2**31 - 1  # samples, pixels, …: more than any data set has
 _MOST_SECONDS = 24 * 3600.0  # of a sound
-
-# No function's samples have these.
-OF_FILES = (
-    "target", "columns", "seconds", "text", "vocabulary", "length", "lower", "inputs",
-    "buckets", "hash", *(key for key in SPECTRUM_KEYS if key != "hop"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +104,6 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
             raise ConfigError(
                 f"{name}: no data option {key!r}", hint=did_you_mean(key, KEYS, what="options are")
             )
-    if not given.keys().isdisjoint(KINDS) and Path(name).suffix.lower() not in (*CSV, *PARQUET):
-        raise ConfigError(
-            f"{name}: {' and '.join(KINDS)} are of tables", hint="give a CSV or Parquet file"
-        )
     get = given.get
     options = Options(
         scale=_number("scale", given["scale"]) if "scale" in given else None,

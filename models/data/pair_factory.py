@@ -13,6 +13,7 @@ from edgekiln.models.data.options import Options
 from edgekiln.models.data.sample_factory import Indexed, parts_in
 from edgekiln.models.tasks.detection import NOTHING
 from edgekiln.models.tasks.task import Array
+from edgekiln.models.users_code import exits_are_errors
 from edgekiln.models.zoo.factories import resolve
 from edgekiln.runtime.errors import EdgeKilnError, InputError
 
@@ -34,9 +35,10 @@ def read_pairs(name: str, arguments: Mapping[str, str], options: Options) -> Uns
     """
     made = resolve(spec.join(name, dict(arguments)))
     try:
-        found = made.call(**made.kwargs)
-        given = parts_in(found) or {"train": found}
-        parts = {part: _read(f"{name}: {part}", given[part], options.limit) for part in given}
+        with exits_are_errors():
+            found = made.call(**made.kwargs)
+            given = parts_in(found) or {"train": found}
+            parts = {part: _read(f"{name}: {part}", given[part], options.limit) for part in given}
     except EdgeKilnError:
         raise
     except Exception as error:  # whatever the user's own code does

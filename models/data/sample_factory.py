@@ -11,6 +11,7 @@ from edgekiln.models import spec
 from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import KEYS, OF_FILES, Options, parse, task_in
 from edgekiln.models.tasks.heads import references_in as tasks_references_in
+from edgekiln.models.users_code import exits_are_errors
 from edgekiln.models.zoo.factories import resolve
 from edgekiln.runtime.errors import ConfigError, InputError
 
@@ -76,7 +77,8 @@ def samples_of(
     """
     made = resolve(spec.join(reference, dict(arguments)))
     try:
-        return _stacked(reference, made.call(**made.kwargs), most)
+        with exits_are_errors():
+            return _stacked(reference, made.call(**made.kwargs), most)
     except InputError:
         raise
     except Exception as error:  # whatever the user's own function does

@@ -18,6 +18,7 @@ from edgekiln.models.data.table_columns import (
     features_name,
     indexed,
     numbers_of,
+    real,
 )
 from edgekiln.models.data.texts import tokenized
 from edgekiln.models.tasks.heads import heads_of
@@ -96,7 +97,9 @@ def _of_text(path: Path, options: Options, columns: Columns, targets: Sequence[s
             hint="leave columns, buckets and hash out, and name one: ?text=review&target=stars",
         )
     target, classes = _target(path, targets[0], columns[targets[0]])
-    tokens = tokenized(str(path), [str(each or "") for each in columns[options.text]], options)
+    tokens = tokenized(
+        str(path), ["" if each is None else str(each) for each in columns[options.text]], options
+    )
     return UnsplitData(
         classes=classes,
         train=Split(inputs=tokens, targets={"": target}),
@@ -149,7 +152,7 @@ def _read_csv(path: Path) -> Columns:
 
 def _read_parquet(path: Path) -> Columns:
     try:
-        from pyarrow import parquet
+        from pyarrow import large_string, parquet, types
     except ImportError as error:
         raise MissingToolError(
             f"{path}: reading Parquet needs pyarrow",
@@ -158,7 +161,12 @@ def _read_parquet(path: Path) -> Columns:
     DATA.check(path.stat().st_size, str(path), "keep the columns that are needed")
     try:
         table = parquet.read_table(path)
-        return {name: table.column(name).to_pylist() for name in table.column_names}
+        columns = {name: table.column(name) for name in table.column_names}
+        for name, each in columns.items():
+            # Texts whose writer did not say that they are: "b'cat'" is no word of theirs.
+            if types.is_binary(each.type) or types.is_large_binary(each.type):
+                columns[name] = each.cast(large_string())
+        return {name: each.to_pylist() for name, each in columns.items()}
     except Exception as error:  # whatever damaged bytes lead pyarrow to
         raise InputError(f"{path}: cannot be read: {error}", "is it complete?") from error
 
@@ -171,7 +179,7 @@ def _has_words(values: Sequence[object]) -> bool:
 
 def _is_number(value: object) -> bool:
     try:
-        float(value)  # type: ignore[arg-type] # that is the question
+        real(value)
     except (TypeError, ValueError):
         return False
     return True
@@ -180,7 +188,7 @@ def _is_number(value: object) -> bool:
 def _target(path: Path, name: str, values: Sequence[object]) -> tuple[Array, tuple[str, ...]]:
     """Class indices and the classes' names for words; numbers, whole ones as integers."""
     if _has_words(values):
-        words = [str(value) for value in values]
+        words = ["" if value is None else str(value) for value in values]
         if "" in words:
             row = words.index("") + 2
             raise InputError(f"{path}: row {row}, column {name!r}: is empty", "leave the row out")

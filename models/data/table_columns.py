@@ -26,6 +26,18 @@ def check_column(path: Path, name: str, columns: Columns) -> None:
         raise ConfigError(f"{path}: no column {name!r}", hint)
 
 
+def real(value: object) -> float:
+    """The number that a cell holds.
+
+    Raises:
+        TypeError, ValueError: it holds none. Python's own numbers may have `_` between digits; what
+            looks so in a table is a name, such as 2024_01.
+    """
+    if isinstance(value, str) and "_" in value:
+        raise ValueError(value)
+    return float(value)  # type: ignore[arg-type] # whatever is no number raises
+
+
 def numbers_of(path: Path, name: str, values: Sequence[object]) -> NDArray[np.float64]:
     """A column as numbers. Raises InputError naming the first row that holds something else."""
     numbers = np.empty(len(values), np.float64)
@@ -34,7 +46,7 @@ def numbers_of(path: Path, name: str, values: Sequence[object]) -> NDArray[np.fl
         if value is None or value == "":
             raise InputError(f"{where}: is empty", hint="fill it in, or leave the row out")
         try:
-            numbers[place] = float(value)  # type: ignore[arg-type] # whatever is no number raises
+            numbers[place] = real(value)
         except (TypeError, ValueError):
             raise InputError(
                 f"{where}: {value!r} is no number",
@@ -103,8 +115,7 @@ def _values(path: Path, name: str, values: Sequence[object]) -> NDArray[np.float
     def numbers() -> Iterator[float]:
         for place, value in enumerate(values):
             try:
-                # Whatever is no number raises.
-                yield math.nan if value in (None, "") else float(value)  # type: ignore[arg-type]
+                yield math.nan if value in (None, "") else real(value)
             except (TypeError, ValueError):
                 raise InputError(
                     f"{_cell(path, name, place)}: {value!r} is no number",

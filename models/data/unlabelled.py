@@ -21,6 +21,7 @@ from edgekiln.models.data.coco import fits as is_coco
 from edgekiln.models.data.dataset import ONLY
 from edgekiln.models.data.limits import DATA, check_name, check_pixels, in_words
 from edgekiln.models.data.npz import LABELS, SAMPLES
+from edgekiln.models.data.option_kinds import check_file
 from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.sample_factory import is_reference, options_of, samples_of
 from edgekiln.models.data.splits import size_of
@@ -189,7 +190,9 @@ def _load(data: str, seed: int, wanted: _Wanted, _files: State) -> SampleSet:
 def _options(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str, str]]:
     """The options of data, and, of a factory, the arguments beside them."""
     if not is_reference(name):
-        return parse(name, given), {}
+        options = parse(name, given)
+        check_file(Path(name).expanduser(), given)
+        return options, {}
     return options_of(name, given)
 
 

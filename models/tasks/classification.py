@@ -98,8 +98,10 @@ def checked_labels(where: str, y: Array, classes: int | None) -> Array:
     low, high = (int(y.min()), int(y.max())) if len(y) else (0, 0)
     if low < 0 or high >= limit:
         wrong = low if low < 0 else high
-        most = "" if classes is None else f" and below {classes}"
-        raise InputError(f"{where}: label {wrong} is out of range", hint=f"labels are ≥ 0{most}")
+        raise InputError(
+            f"{where}: label {wrong} is out of range",
+            hint=f"labels are ≥ 0 and below {limit}; number the classes from 0",
+        )
     return y.astype(np.int64)
 
 

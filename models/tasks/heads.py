@@ -16,6 +16,7 @@ from edgekiln.models.tasks.regression import Regression
 from edgekiln.models.tasks.segmentation import Segmentation
 from edgekiln.models.tasks.sequence_labelling import SequenceLabelling
 from edgekiln.models.tasks.task import LearningTask
+from edgekiln.models.users_code import exits_are_errors
 from edgekiln.models.zoo.factories import resolve
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.hints import fields_of
@@ -140,7 +141,8 @@ def _typed(text: str, name: str) -> spec.Value:
 def _own(reference: str, options: Mapping[str, str]) -> LearningTask:
     made = resolve(spec.join(reference, dict(options)))
     try:
-        task = made.call(**made.kwargs)
+        with exits_are_errors():
+            task = made.call(**made.kwargs)
     except Exception as error:  # whatever the user's own function does
         raise InputError(
             f"{reference}: raised {type(error).__name__}: {error}",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgekiln.models import spec
 from edgekiln.models.spec import Value
+from edgekiln.models.users_code import exits_are_errors
 from edgekiln.models.zoo.entries import ENTRIES
 from edgekiln.models.zoo.vision import PACKAGES, mend_torchvision
 from edgekiln.runtime.errors import ConfigError, InputError, MissingToolError
@@ -73,7 +74,8 @@ def make(factory: Factory) -> "nn.Module":
     from torch import nn
 
     try:
-        module = factory.call(**factory.kwargs)
+        with exits_are_errors():
+            module = factory.call(**factory.kwargs)
     except Exception as error:
         raise InputError(
             f"{factory.name}: the factory raised {type(error).__name__}: {error}",
@@ -120,7 +122,8 @@ def _import(name: str) -> ModuleType:
     try:
         if package in PACKAGES:
             mend_torchvision()
-        return importlib.import_module(name)
+        with exits_are_errors():
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if package in PACKAGES and error.name in PACKAGES:
             raise MissingToolError(

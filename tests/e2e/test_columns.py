@@ -130,6 +130,22 @@ def test_indices_are_not_hashed_again_for_a_score(tmp_path: Path) -> None:
         )
 
 
+def test_what_the_user_names_is_what_is_compared_or_an_error(tmp_path: Path) -> None:
+    model = with_columns(tmp_path, each=(1,))
+    lib, draw = build(model, profile.load("host")), np.random.default_rng(0)
+    raw = tmp_path / "raw.npz"
+    ages, ids = draw.uniform(-5, 90, (30, 1)), draw.integers(-(2**63), 2**63 - 1, (30, 1))
+    np.savez(raw, x=np.ones((30, 2), np.float32), age=ages.astype(np.float32), user=ids)
+    command = ["verify", str(lib), "--model", str(model), "--json", "--data"]
+    done = CliRunner().invoke(edgekiln, [*command, str(raw)])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["samples"] == 6  # a fifth is held out
+    people = table(tmp_path / "people.csv")
+    wrong = CliRunner().invoke(edgekiln, [*command, f"{people}?target=label&hash=user:50"])
+    assert wrong.exit_code == 3
+    assert "gives indices, the model takes columns as they are" in wrong.output
+
+
 def test_ids_without_data_are_of_any_size() -> None:
     spec = TensorSpec(name="user", shape=(1, 9), dtype="int64", holds="id")
     ids = random_input(spec, np.random.default_rng(0))

@@ -12,7 +12,7 @@ from edgekiln.compiler.evaluation.parity import batches_for
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.onnx_model.cost import onnx_costs
 from edgekiln.compiler.stages.quantize import QuantizeStage
-from edgekiln.runtime.errors import AccuracyError, ConfigError
+from edgekiln.runtime.errors import AccuracyError, ConfigError, UnsupportedError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests.compiler import quantizing
@@ -102,8 +102,22 @@ def test_models_without_tables_stay_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     io.save_model(residual(), path)
     plain, *_ = quantizing.quantize(path)
-    narrow, *_ = quantizing.quantize(path, embedding_bits=4)
+    narrow, _, notes = quantizing.quantize(path, embedding_bits=4)
     assert narrow == plain
+    (note,) = (each for each in notes if "4 bits" in each)
+    assert note.startswith("no embeddings of 4 bits: no Gather takes rows of a constant matrix")
+
+
+def test_a_number_that_the_table_has_no_row_for_is_called_that(tmp_path: Path) -> None:
+    path = network(tmp_path)
+    beyond = np.full(400, ROWS, np.int32)
+    np.savez(path.with_suffix(".npz"), user=beyond, item=np.zeros(400, np.int64))
+    error = quantizing.refused(
+        path, UnsupportedError, data=str(path.with_suffix(".npz")), embedding_bits=4
+    )
+    assert f"idx={ROWS} must be within" in error.message
+    assert error.hint is not None
+    assert error.hint.startswith("the samples hold a number beyond the table's rows")
 
 
 @pytest.mark.parametrize(

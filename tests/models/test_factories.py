@@ -100,6 +100,23 @@ def test_a_module_that_does_not_import_is_the_users_error(workplace):
     assert hint == "try: python -c 'import broken_nets'"
 
 
+@pytest.mark.parametrize("code", ["0", "'install the texts first'"])
+def test_a_module_that_ends_python_is_the_users_error(workplace, code):
+    (workplace / "ending_nets.py").write_text(f"import sys\nsys.exit({code})\n")
+    message, hint = _refused("ending_nets:small", InputError)
+    assert message == (
+        "ending_nets: importing it raised RuntimeError: it ends Python by SystemExit: "
+        + code.strip("'")
+    )
+    assert hint == "try: python -c 'import ending_nets'"
+
+
+def test_a_factory_that_ends_python_is_the_users_error(workplace):
+    (workplace / "leaving_nets.py").write_text("def small():\n    raise SystemExit('no weights')\n")
+    message, _ = _refused("leaving_nets:small", InputError)
+    assert message.endswith("it ends Python by SystemExit: no weights")
+
+
 def test_what_a_users_module_misses_is_named(workplace):
     (workplace / "needy_nets.py").write_text("import nonesuch\n")
     message, hint = _refused("needy_nets:small", InputError)

@@ -1,6 +1,7 @@
 """From a data set's name to four disjoint splits and their preprocessing."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,8 +165,44 @@ def test_a_name_that_is_neither_bundled_nor_a_file_is_refused():
     )
     assert _refused("imagenet-1k", ConfigError) == (
         "no data set or file named 'imagenet-1k'",
-        "bundled data sets are: digits, hum, tones",
+        f"it is looked for in {Path.cwd()}; bundled data sets are: digits, hum, tones",
     )
+
+
+def test_a_misspelt_path_is_answered_by_what_lies_beside_it(tmp_path):
+    (tmp_path / "clicks.npz").touch()
+    (tmp_path / "pictures").mkdir()
+    for given, hint in (
+        (tmp_path / "cliks.npz", f"did you mean {tmp_path / 'clicks.npz'}?"),
+        (tmp_path / "picturs", f"did you mean {tmp_path / 'pictures'}?"),
+        (tmp_path / "gone" / "clicks.npz", f"there is no folder {tmp_path / 'gone'}"),
+    ):
+        assert _refused(str(given), ConfigError) == (f"no data set or file named '{given}'", hint)
+    _, hint = _refused(str(tmp_path / "other.csv"), ConfigError)
+    assert hint.startswith(f"it is looked for in {tmp_path}; ")
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv"])
+@pytest.mark.parametrize("first", [1, 3, 2_000_000_000])
+def test_labels_that_do_not_begin_at_0_are_told_how_to(tmp_path, kind, first):
+    path, y = tmp_path / f"labels.{kind}", first + np.arange(40) % 2
+    if kind == "npz":
+        np.savez(path, x=np.zeros((40, 2, 2), np.uint8), y=y)
+    else:
+        path.write_text("\n".join(["n,y", *(f"{n},{label}" for n, label in enumerate(y))]))
+    assert _refused(f"{path}?task=classification", InputError) == (
+        f"{path}: labels are {first} to {first + 1}, and classes count from 0",
+        f"take {first} from each label",
+    )
+
+
+def test_a_label_far_beyond_the_rows_of_a_table_names_no_classes(tmp_path):
+    # Each class gets a name, and of these there would be more than memory holds.
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join(["n,y", *(f"{n},{n % 2 * 2_000_000_000}" for n in range(40))]))
+    message, hint = _refused(f"{path}?task=classification", InputError)
+    assert message == f"{path}: label 2000000000 among 40 samples"
+    assert hint.endswith("of numbers: --task regression")
 
 
 def test_a_file_of_an_unknown_kind_is_refused(tmp_path):

@@ -10,6 +10,7 @@ from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.unlabelled import is_unlabelled
 from edgekiln.runtime.errors import ConfigError, InputError
 
+BOUNDS = "labels are ≥ 0 and below 2147483648; number the classes from 0"
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 3), np.uint8)
 LABELS = np.arange(60) % 3
 
@@ -93,7 +94,7 @@ def test_vectors_are_classified_or_without_labels_reconstructed(tmp_path):
             "x: labels are float64 of shape (60, 3), expected integers of shape (N,)",
             "one class index a sample; one-hot labels: y.argmax(1)",
         ),
-        ({"x": IMAGES, "y": LABELS - 1}, "x: label -1 is out of range", "labels are ≥ 0"),
+        ({"x": IMAGES, "y": LABELS - 1}, "x: label -1 is out of range", BOUNDS),
         (
             {"x": IMAGES, "y": LABELS, "classes": np.array(["cat", "dog"])},
             "label 2 is out of range: 2 classes are named",
@@ -232,7 +233,7 @@ def test_a_label_far_beyond_the_samples_is_refused(tmp_path, label):
     np.savez(path, x=IMAGES, y=np.where(np.arange(60) == 7, label, LABELS))
     assert _refused(path) == (
         f"{path}: label {label} among 60 samples",
-        "labels count from 0, and every class needs samples",
+        "labels count from 0, and every class needs samples; of numbers: --task regression",
     )
 
 

@@ -179,9 +179,75 @@ def test_parquet_makes_the_same_indices(tmp_path):
         np.testing.assert_array_equal(all_of(of_csv, name), all_of(of_parquet, name))
 
 
-def test_only_tables_have_columns_that_become_indices():
-    with pytest.raises(ConfigError, match="buckets and hash are of tables"):
-        data.load("digits?hash=user:5")
+@pytest.mark.parametrize(
+    ("name", "option", "goes_with"),
+    [
+        ("digits", "hash=user:5", "tables"),
+        ("digits", "target=y", "tables"),
+        ("digits", "columns=a,b", "tables"),
+        ("digits", "text=review", "tables"),
+        ("digits", "vocabulary=vocab.txt", "texts"),
+        ("digits", "inputs=x", "texts, buckets and hash"),
+        ("digits", "seconds=1", "sounds"),
+        ("tones", "mel=40", "sounds"),
+        ("hum", "rate=16000", "sounds"),
+        ("houses.csv", "size=96", "pictures"),
+        ("houses.csv", "mfcc=13", "sounds"),
+        ("houses.csv", "length=12", "texts"),
+        ("houses.csv", "inputs=x", "texts, buckets and hash"),
+        ("images.npz", "target=y", "tables"),
+        ("images.npz", "rate=16000", "sounds"),
+        ("lines.txt", "columns=a", "tables"),
+        ("lines.txt", "size=96", "pictures"),
+    ],
+)
+def test_an_option_that_nothing_would_read_is_refused_by_its_name(
+    tmp_path, monkeypatch, name, option, goes_with
+):
+    monkeypatch.chdir(tmp_path)
+    houses(tmp_path)
+    np.savez("images.npz", x=np.zeros((40, 2, 2), np.uint8), y=np.arange(40) % 2)
+    (tmp_path / "lines.txt").write_text("a line\n", encoding="utf-8")
+    load = data.load_samples if name.endswith(".txt") else data.load
+    with pytest.raises(ConfigError) as caught:
+        load(f"{name}?{option}", 0)
+    key = option.partition("=")[0]
+    assert caught.value.message == f"{name}: option {key!r} goes with {goes_with}"
+    assert caught.value.hint.startswith("leave it out, or ")
+
+
+def test_names_that_python_reads_as_numbers_are_names(tmp_path):
+    path = tmp_path / "months.csv"
+    months = ["2024_01", "2024_02", "2024_03"]
+    rows = [f"{n},{months[n % 3]}" for n in range(60)]
+    path.write_text("\n".join(["n,y", *rows]) + "\n", encoding="utf-8")
+    loaded = data.load(str(path))
+    assert (loaded.task, loaded.classes) == ("classification", tuple(months))
+    path.write_text("\n".join(["n,y", *rows, "1_0,2024_01"]) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match="row 62, column 'n': '1_0' is no number"):
+        data.load(str(path))
+
+
+def test_words_that_parquet_holds_as_bytes_are_words(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    write = importlib.import_module("pyarrow.parquet").write_table
+    path = tmp_path / "kinds.parquet"
+    numbers = [float(n) for n in range(60)]
+    write(pyarrow.table({"n": numbers, "y": ["café".encode(), b"dog"] * 30}), path)
+    assert data.load(str(path)).classes == ("café", "dog")
+    write(pyarrow.table({"n": numbers, "y": [b"caf\xe9", b"dog"] * 30}), path)
+    with pytest.raises(InputError, match=r"cannot be read: .*UTF8"):
+        data.load(str(path))
+
+
+def test_a_missing_class_in_parquet_is_none_of_the_classes(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    kinds = ["cat", "dog"] * 30
+    table = pyarrow.table({"n": [float(n) for n in range(61)], "y": [*kinds, None]})
+    path = tmp_path / "kinds.parquet"
+    importlib.import_module("pyarrow.parquet").write_table(table, path)
+    with pytest.raises(InputError, match="row 62, column 'y': is empty"):
+        data.load(str(path))
 
 
 @pytest.mark.parametrize(

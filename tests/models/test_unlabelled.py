@@ -56,6 +56,9 @@ def module(tmp_path, monkeypatch):
 
         def broken():
             raise KeyError("lost")
+
+        def leaving():
+            raise SystemExit
         """)
     )
     yield "own_samples"
@@ -181,6 +184,7 @@ def test_of_parts_that_have_labels_the_training_part_gives_the_samples(module):
     [
         ("uneven", InputError, "samples are float64 (3,) and float64 (4,)"),
         ("broken", InputError, "raised KeyError: 'lost'"),
+        ("leaving", InputError, "it ends Python by SystemExit: None"),
         ("nowhere", ConfigError, "no 'nowhere' in own_samples"),
         ("rows?size_of=3", ConfigError, "no parameter 'size_of'"),
     ],

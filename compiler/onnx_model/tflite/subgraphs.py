@@ -66,6 +66,12 @@ def variable_name(op: TfliteOperator) -> str:
     return "/".join(filter(None, (options.text("container"), options.text("shared_name"))))
 
 
+def alike(one: TfliteTensor, other: TfliteTensor) -> bool:
+    """Whether the same codes stand for the same numbers in both."""
+    codes = [(each.dtype, each.scales, each.zeros, each.unsigned) for each in (one, other)]
+    return codes[0] == codes[1]
+
+
 def _called(graphs: Sequence[TfliteGraph], number: int) -> TfliteGraph:
     if not 0 < number < len(graphs):
         raise NoTablesError(f"it calls a graph {number}, of {len(graphs)}")
@@ -120,6 +126,9 @@ class _SubgraphWriter:
             raise NoTablesError(f"{op.name} has other operands than the graph that it calls")
         if min(inputs, default=0) < 0:
             raise NoTablesError(f"{op.name} lacks an operand")
+        for inner, outer in zip((*graph.inputs, *graph.outputs), (*inputs, *outputs), strict=True):
+            if not alike(graph.tensors[inner], self.tensors[outer]):
+                raise NoTablesError(f"{op.name} has operands of other codes than what it calls")
         places = dict(zip(graph.inputs, inputs, strict=True))
         made = {each for inner in graph.operators for each in inner.outputs}
         copied = []

@@ -1,13 +1,19 @@
 """Variables: what a streaming model keeps from call to call.
 
-The step itself keeps nothing: the last value of a variable is an input, the next one an output.
+The step itself keeps nothing: the last value of a variable is an input, the next one an output. One
+that CALL_ONCE alone assigns is a constant.
 """
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgekiln.compiler.onnx_model.tflite.model import TfliteOperator, TfliteTensor
 from edgekiln.compiler.onnx_model.tflite.onnx_writer import OnnxWriter
-from edgekiln.compiler.onnx_model.tflite.subgraphs import variable_name
+from edgekiln.compiler.onnx_model.tflite.subgraphs import alike, variable_name
+
+_HANDLE = "VAR_HANDLE"
 
 
 def next_name(variable: str) -> str:
@@ -19,7 +25,7 @@ def keep(w: OnnxWriter, op: TfliteOperator) -> None:
     """VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE; CALL_ONCE sets what each begins with."""
     if op.name == "CALL_ONCE":
         return
-    if op.name == "VAR_HANDLE":
+    if op.name == _HANDLE:
         # Several may stand for one variable, whose name the file says.
         shared = variable_name(op)
         known = [v for v, of_file in w.shared_names.items() if shared and of_file == shared]
@@ -31,7 +37,9 @@ def keep(w: OnnxWriter, op: TfliteOperator) -> None:
         raise w.refused(op, "it names no variable")
     if op.name == "READ_VARIABLE":
         number = op.outputs[0]
-        if variable in w.next_values:
+        if (lasting := _lasting(w, op, w.shared_names[variable])) is not None:
+            w.known[number] = lasting
+        elif variable in w.next_values:
             # What was assigned in this call.
             w.made(number, w.in_rows(w.next_values[variable]))
         elif variable in w.last_values:
@@ -49,6 +57,21 @@ def keep(w: OnnxWriter, op: TfliteOperator) -> None:
         f"variable {variable!r} is an input, the output {next_name(variable)!r} its next value: "
         f"begin with {_beginning(w, op, tensor, first)}"
     )
+
+
+def _lasting(w: OnnxWriter, op: TfliteOperator, shared: str) -> NDArray[np.generic] | None:
+    """The values of a variable that CALL_ONCE alone assigns, such as a table; None: it changes."""
+    operators = w.model.operators
+    names = {each.outputs[0]: variable_name(each) for each in operators if each.name == _HANDLE}
+    changed = {names.get(each.inputs[0]) for each in operators if each.name == "ASSIGN_VARIABLE"}
+    first, read = w.first_values.get(shared), w.tensor(op.outputs[0])
+    if not shared or shared in changed or first is None:
+        return None
+    if first.data is None:
+        raise w.refused(op, "what CALL_ONCE assigns to its variable is computed")
+    if not alike(first, read) or first.shape != read.shape:
+        raise w.refused(op, f"CALL_ONCE assigns {first.dtype} {first.shape} to its variable")
+    return first.data
 
 
 def _beginning(

@@ -100,6 +100,16 @@ def test_a_trained_model_that_guesses_is_doubted() -> None:
     assert doubt(None, "digits", 0) == ""
 
 
+def test_who_takes_indices_is_not_told_to_scale_them(tmp_path: Path) -> None:
+    rows = (f"{n},{n % 7},{'yes' if n % 2 else 'no'}" for n in range(60))
+    path = tmp_path / "people.csv"
+    path.write_text("\n".join(["age,user,y", *rows]), encoding="utf-8")
+    guess = Score(value=0.5, metric="accuracy", unit="%", n=40, of=40)
+    word = doubt(guess, f"{path}?target=y&buckets=age:18&hash=user:9", 0)
+    assert word.endswith("other indices: the buckets, hashes or tokens that it was trained with")
+    assert "scale=1" in doubt(guess, f"{path}?target=y", 0)
+
+
 def test_what_earlier_stages_lost_is_not_lost_again() -> None:
     steps = [step("distill", 0.90), step("prune", 0.895), step("export", 0.895)]
     assert drop_left(steps, {"": 2.0}) == ("accuracy=1.5",)

@@ -137,6 +137,38 @@ def test_what_does_not_fit_the_network_is_refused(
     assert hint in caught.value.hint
 
 
+def looked_up(body: str, **weights: Array) -> onnx.ModelProto:
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> g (int64[3] age) => (float[3, n] y) {{
+        {body}
+    }}"""
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in weights.items()
+    )
+    return model
+
+
+@pytest.mark.parametrize(
+    ("body", "weights"),
+    [
+        ("y = OneHot (age, rows, values)", {"values": np.array([0, 1], np.float32)}),
+        ("t = Gather <axis = -1> (table, age) y = Transpose (t)", {}),
+    ],
+    ids=["OneHot", "columns"],
+)
+def test_an_index_that_nothing_knows_is_refused_wherever_it_is_looked_up(
+    body: str, weights: dict[str, Array]
+) -> None:
+    def made(rows: int) -> onnx.ModelProto:
+        table = np.zeros((30, rows), np.float32)
+        known = weights or {"table": table}
+        return looked_up(body, rows=np.array([rows]), **known)
+
+    attach(made(5), (BUCKETS,), ())
+    with pytest.raises(ConfigError, match="makes 5 indices of 'age', the network knows 4"):
+        attach(made(4), (BUCKETS,), ())
+
+
 def test_an_input_of_open_shape_is_refused() -> None:
     model = embedding()
     model.graph.input[1].type.tensor_type.shape.dim[1].dim_param = "L"

@@ -121,8 +121,8 @@ def test_graphs_that_call_each_other_without_end_are_no_file(tmp_path: Path) -> 
         io.load_model(tmp_path / "m.tflite")
 
 
-def streaming(first: np.ndarray) -> bytes:
-    """A running sum that CALL_ONCE gives its first values."""
+def streaming(first: np.ndarray, *, kept: bool = False) -> bytes:
+    """A running sum that CALL_ONCE gives its first values; `kept`: nothing else is assigned."""
     w = TfliteWriter()
     x = w.tensor((1, 4), scale=0.1, zero=3)
     last, total = (w.tensor((1, 4), scale=0.1, zero=3) for _ in range(2))
@@ -136,6 +136,8 @@ def streaming(first: np.ndarray) -> bytes:
     handle = handles[0][1]
     w.op("READ_VARIABLE", [handle], last)
     w.op("ADD", [x, last], total, "Add")
+    if kept:
+        return w.file([x], [total])
     # Another handle of the same variable.
     again = w.tensor((), "resource")
     w.op("VAR_HANDLE", [], again, "VarHandle", container="", shared_name="past")
@@ -167,6 +169,34 @@ def test_a_stream_that_begins_so_is_litert_s(tmp_path: Path) -> None:
         found.append(y)
     expected = [each for (each,) in litert.stream(file, calls)]
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_variable_that_call_once_alone_assigns_is_a_constant(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
+    file = streaming(np.array([[1, 5, 3, 2]], np.int8), kept=True)
+    assert notes_of(file, tmp_path) == ["it was read as ONNX, with TFLite's own arithmetic"]
+    model = io.load_model(tmp_path / "m.tflite")
+    assert [value.name for value in model.graph.input] == ["t0"]
+    x = codes(np.random.default_rng(0), 1, 4)
+    (found,), (expected,) = Session(model, optimize=False)(x), litert.outputs(file, [x])
+    np.testing.assert_array_equal(found, expected)
+    assert (found != x).any()
+
+
+def test_a_branch_whose_codes_stand_for_other_numbers_than_its_caller_s_is_no_file(
+    tmp_path: Path,
+) -> None:
+    w = TfliteWriter()
+    x, y = (w.tensor(SHAPE, scale=0.1, zero=3) for _ in range(2))
+    inner = w.inside()
+    into, out = scaled(inner, 0.1)
+    inner.tensors[into] = {**inner.tensors[inner.tensor(SHAPE, scale=0.2, zero=3)]}
+    number = w.another(inner, [into], [out])
+    is_so = w.constant(np.array([True]))
+    w.op("IF", [is_so, x], y, "If", then_graph=number, else_graph=number)
+    (tmp_path / "m.tflite").write_bytes(w.file([x], [y]))
+    with pytest.raises(InputError, match="operands of other codes than what it calls"):
+        io.load_model(tmp_path / "m.tflite")
 
 
 def test_signatures_of_other_graphs_are_said_to_be_left_out(tmp_path: Path) -> None:
