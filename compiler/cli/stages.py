@@ -130,6 +130,10 @@ class StageCommand(click.Command):
         )
         artifact = begin_stage(store, self.name, src, recipe)
         # Apart from the stage, which does not run where the store has its result.
+        if device is not None and self.name == "package" and _is_said("target"):
+            from edgekiln.compiler.stages.package import check_target
+
+            check_target(artifact.path, device.name, src)
         if device is not None and (check_ir or dump_ir):
             from edgekiln.compiler.stages.compile import inspect_passes
 
@@ -164,6 +168,12 @@ class StageCommand(click.Command):
             click.echo(f"{key}: {value:.6g}")
         when = "cached" if made.cached else f"{made.wall_s:.1f} s"
         click.echo(f"wrote {output} ({human_bytes(output.stat().st_size)}, {when})")
+
+
+def _is_said(parameter: str) -> bool:
+    """Whether the user has given it, and it is not the default."""
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is not click.core.ParameterSource.DEFAULT
 
 
 def _check_suffix(name: str, output: Path) -> None:

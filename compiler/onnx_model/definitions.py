@@ -6,7 +6,8 @@ of has. Done once, when a file is loaded, so that the quantizer sees products an
 
 from typing import TYPE_CHECKING, Protocol, cast
 
-from edgekiln.compiler.onnx_model import channel_norms, operators
+from edgekiln.compiler.onnx_model import channel_norms, joined, operators
+from edgekiln.compiler.onnx_model.dynamic_forms import MICROSOFT
 
 if TYPE_CHECKING:
     import onnx
@@ -45,7 +46,9 @@ def expanded(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """
     from onnx import inliner
 
-    for _ in range(_DEPTH):
+    # One of ONNX Runtime's may wait for the shapes that the one before it gives.
+    joints = sum(node.domain == MICROSOFT for node in model.graph.node)
+    for _ in range(_DEPTH + joints):
         found = _with_functions(model)
         if found is None:
             break
@@ -95,6 +98,8 @@ def _definition(
     """Its body in the model's version of ONNX; every attribute of the node is there afterwards."""
     import onnx
 
+    if _domain(node) == MICROSOFT:
+        return joined.definition(node, versions.get("", 1), types)
     try:
         schema = onnx.defs.get_schema(node.op_type, versions.get(_domain(node), 1), _domain(node))
         given = {attribute.name for attribute in node.attribute}

@@ -1,6 +1,7 @@
 """The rows of operators without a rule of our own: fallbacks, shape arithmetic, what is refused."""
 
 from edgekiln.compiler.onnx_model.detection_functions import DOMAIN as DETECTION
+from edgekiln.compiler.onnx_model.dynamic_forms import MICROSOFT
 from edgekiln.compiler.onnx_model.ends.functions import DOMAIN as ENDS
 from edgekiln.compiler.onnx_model.operator_row import FALLBACK, WINDOW, Operator
 from edgekiln.compiler.onnx_model.recurrent_functions import CODED as CODED_STEPS
@@ -93,6 +94,10 @@ _DEFINED = tuple(
         (("its limits and the extents of its scores must be constants; it gives all rows that "
           "there could be, those behind its boxes hold -1, and what reads it goes row by row"),
          "", "NonMaxSuppression"),
+        ("as ONNX Runtime's optimizer writes it at ORT_ENABLE_EXTENDED", MICROSOFT,
+         ("BiasGelu FastGelu FusedConv FusedGemm FusedMatMul Gelu LayerNormalization QuickGelu "
+          "SimplifiedLayerNormalization SkipLayerNormalization "
+          "SkipSimplifiedLayerNormalization")),
     )
     for name in listed.split()
 )  # fmt: skip
@@ -124,18 +129,18 @@ _INTEGER = (
         attributes=(*WINDOW, "group"), heavy=True, limits="1-D and 2-D with constant weights and "
         "their zero points; others become a Conv of float64"),
     *(
-        Operator(name=name, role="integer", domain="com.microsoft", heavy=True,
+        Operator(name=name, role="integer", domain=MICROSOFT, heavy=True,
             limits="becomes MatMulInteger and operators on floats; of operator set 11 and newer")
         for name in ("DynamicQuantizeMatMul", "MatMulIntegerToFloat")
     ),
-    Operator(name="DynamicQuantizeLSTM", role="refused", domain="com.microsoft",
+    Operator(name="DynamicQuantizeLSTM", role="refused", domain=MICROSOFT,
         limits="keep LSTM out of quantize_dynamic: op_types_to_quantize=['MatMul', 'Conv']"),
     *(
         Operator(name=name, role="integer", domain=domain,
             limits="becomes DequantizeLinear, the operator on real numbers, QuantizeLinear")
         for domain, listed in (
             ("", "QLinearConv QLinearMatMul"),
-            ("com.microsoft", ("QGemm QLinearAdd QLinearAveragePool QLinearConcat "
+            (MICROSOFT, ("QGemm QLinearAdd QLinearAveragePool QLinearConcat "
                 "QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul QLinearSigmoid "
                 "QLinearSoftmax")),
         )

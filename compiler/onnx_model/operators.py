@@ -18,6 +18,11 @@ Attributes = dict[str, Any]  # by their names, as `onnx.helper` reads them, text
 
 _ROWS = {(row.domain, row.name): row for row in sorted(TABLE, key=lambda r: (r.domain, r.name))}
 _SUPPORTED = "docs/operators.md lists what is supported; take this part out of the model"
+_OF_ONNX_RUNTIME = ("com.microsoft", "com.ms.")  # domains
+_NOT_OPTIMIZED = (
+    "ONNX Runtime's optimizer made it: give the model that it read, or have it save its result at "
+    "ORT_ENABLE_BASIC"
+)
 _DEFAULTS = "export the model without it, at the attribute's default"
 
 
@@ -146,6 +151,25 @@ def given_parameters(node: "onnx.NodeProto") -> list[str]:
     return [name for name in row.defaults_only if given.get(name)] if row else []
 
 
+def check_known(model: "onnx.ModelProto", where: str = "") -> None:
+    """Refuse operators that nobody knows, of which not even shapes can be inferred.
+
+    Args:
+        where: of a file, to begin the message with.
+
+    Raises:
+        UnsupportedError: there is one.
+    """
+    for node in model.graph.node:
+        if of(node) is None:
+            domain = f" of {node.domain}" if node.domain else ""
+            theirs = node.domain.startswith(_OF_ONNX_RUNTIME)
+            raise UnsupportedError(
+                f"{_label(node, where)}{domain} is unknown",
+                hint=_NOT_OPTIMIZED if theirs else _SUPPORTED,
+            )
+
+
 def check(model: "onnx.ModelProto", where: str = "") -> None:
     """Refuse what no program can be made of, by name.
 
@@ -160,15 +184,13 @@ def check(model: "onnx.ModelProto", where: str = "") -> None:
     import numpy as np
     import onnx
 
+    check_known(model, where)
     opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
     constants = {w.name: w for w in model.graph.initializer}
-    prefix = f"{where}: " if where else ""
     for node in model.graph.node:
-        label = f"{prefix}operator {node.op_type} ({_result(node)!r})"
+        label = _label(node, where)
         row = of(node)
-        if row is None:
-            domain = f" of {node.domain}" if node.domain else ""
-            raise UnsupportedError(f"{label}{domain} is unknown", hint=_SUPPORTED)
+        assert row is not None
         if row.role == "defined":  # and nothing has taken its place
             for name in given_parameters(node):
                 raise UnsupportedError(
@@ -193,6 +215,10 @@ def check(model: "onnx.ModelProto", where: str = "") -> None:
                 raise UnsupportedError(
                     f"{label}: its operand {place} ({name!r}) is not supported", hint=row.limits
                 )
+
+
+def _label(node: "onnx.NodeProto", where: str) -> str:
+    return f"{f'{where}: ' if where else ''}operator {node.op_type} ({_result(node)!r})"
 
 
 def _result(node: "onnx.NodeProto") -> str:

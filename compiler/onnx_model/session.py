@@ -15,6 +15,9 @@ from edgekiln.runtime.errors import UnsupportedError
 if TYPE_CHECKING:
     import onnx
 
+# ONNX Runtime 1.32 gives other numbers than the operators that it puts in their place: a Transpose
+# in front of a product with a vector.
+_WRONG_OPTIMIZERS = ["MatmulTransposeFusion"]
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 # What it says of a Gather by a number that the table has no row for.
@@ -25,9 +28,9 @@ class Session:
     """One model, loaded; call it with an array for each input, by name.
 
     Args:
-        optimize: all of ONNX Runtime's rewrites. Without it only the basic ones, as quantized
-            models need: the higher levels refuse some valid QDQ graphs (DQ → Slice, 1.32) and
-            fuse operations into integer kernels that round in other places.
+        optimize: all of ONNX Runtime's rewrites that keep the numbers. Without it only the basic
+            ones, as quantized models need: the higher levels refuse some valid QDQ graphs
+            (DQ → Slice, 1.32) and fuse operations into integer kernels that round in other places.
         save_to: write the rewritten model there.
     """
 
@@ -47,8 +50,9 @@ class Session:
             options.optimized_model_filepath = str(save_to)
         try:
             self._session = ort.InferenceSession(
-                network.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+                network.SerializeToString(), options, providers=["CPUExecutionProvider"],
+                disabled_optimizers=_WRONG_OPTIMIZERS,
+            )  # fmt: skip
         except (
             state.Fail,
             state.InvalidArgument,

@@ -6,7 +6,7 @@ Checked once, when a file is loaded; whoever gets the model afterwards may trust
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from edgekiln.compiler.onnx_model import declared_shapes, definitions, operators
+from edgekiln.compiler.onnx_model import declared_shapes, definitions, joined, operators
 from edgekiln.compiler.onnx_model.own_functions import add_functions, functions
 from edgekiln.compiler.onnx_model.sizes import check_sizes
 from edgekiln.runtime.errors import InputError, UnsupportedError, first_line
@@ -45,6 +45,7 @@ def validated(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
         )
     # Sizes before weights: arrays are made of those. Both before ONNX's checker, which reads the
     # weights itself, and has no word for what they hold.
+    joined.move_home(model)
     _normalize(model, where)
     check_sizes(model.graph, where)
     _check_weights(model, where)

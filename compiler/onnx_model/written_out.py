@@ -177,12 +177,10 @@ def _calls(facts: ModelFacts, parts: Parts, shape: tuple[int, ...]) -> _Calls:
 
 def _orders(parts: Parts, rank: int) -> list[tuple[int, ...]]:
     """The orders of axes that the parts may give: as they are, or as one of them turns them."""
-    turned = [
-        tuple(operators.attributes(node).get("perm", range(rank)[::-1]))
-        for node in parts.nodes
-        if node.op_type == "Transpose"
-    ]
-    return list(dict.fromkeys([tuple(range(rank)), *turned]))
+    moves = [operators.attributes(node) for node in parts.nodes if node.op_type == "Transpose"]
+    turned = [tuple(move.get("perm", range(rank)[::-1])) for move in moves]
+    # Behind a Squeeze or a Reshape one may be of fewer axes, or of more.
+    return [tuple(range(rank)), *dict.fromkeys(each for each in turned if len(each) == rank)]
 
 
 def _normalization(

@@ -126,7 +126,8 @@ def _pairs(model: "onnx.ModelProto") -> list[_Pair]:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     outputs = {value.name for value in model.graph.output}
-    own = {w.name for w in model.graph.initializer if len(readers.get(w.name, [])) == 1}
+    shapes = {w.name: w.dims for w in model.graph.initializer}
+    own = {name for name in shapes if len(readers.get(name, [])) == 1}
     numbers = _numbers(model)
     found = []
     for node in model.graph.node:
@@ -135,6 +136,9 @@ def _pairs(model: "onnx.ModelProto") -> list[_Pair]:
         after, clips = _next_layer(node, readers, outputs, numbers)
         if after is not None and _is_layer(after, own):
             groups = next((a.i for a in after.attribute if a.name == "group"), 1)
+            # A Reshape behind pooling may make other rows of the channels than one an image.
+            if shapes[after.input[1]][1] * groups != shapes[node.input[1]][0]:
+                continue
             bias = node.input[2] if len(node.input) > 2 else ""
             found.append(
                 _Pair(

@@ -11,6 +11,7 @@ Values that are float anyway, and that others read, too, or that nothing in fron
 divide, are divided by a multiplication of its own on their way to the products.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -171,7 +172,10 @@ def migrations(model: "onnx.ModelProto", floats: "Collection[str]" = ()) -> list
     """
     facts = rewriting.facts_of(model)
     shapes = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
-    own = {name for name in shapes if len(facts.readers.get(name, [])) == 1}
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    own = {name for name in shapes if uses[name] == 1 and name not in facts.outputs}
+    # A stack of matrices, or a vector, has its input channels along another axis.
+    matrices = {name for name in own if len(shapes[name]) == 2}
     found = []
     for node in model.graph.node:
         makers = _numbers_a_channel(node, shapes, own)
@@ -184,7 +188,7 @@ def migrations(model: "onnx.ModelProto", floats: "Collection[str]" = ()) -> list
         if node.op_type == "Add":
             makers = ()
         readers = facts.readers.get(tensor, [])
-        read = {each.name: _products(facts, each, tensor, own) for each in readers}
+        read = {each.name: _products(facts, each, tensor, matrices) for each in readers}
         ways = {name: weights for name, weights in read.items() if weights}
         all_of_them = len(ways) == len(readers) and tensor not in facts.outputs
         known = tuple(dict.fromkeys(each for weights in ways.values() for each in weights))
@@ -226,7 +230,7 @@ def _is_vector(shape: tuple[int, ...]) -> bool:
 
 
 def _products(
-    facts: rewriting.ModelFacts, node: "onnx.NodeProto", tensor: str, own: set[str]
+    facts: rewriting.ModelFacts, node: "onnx.NodeProto", tensor: str, matrices: set[str]
 ) -> tuple[tuple[str, int], ...]:
     """The weights that a tensor meets in a node or behind views, and the axes along its last one;
     none where it meets anything else, too.
@@ -237,11 +241,11 @@ def _products(
         behind = facts.readers.get(after, [])
         if after in facts.outputs or not isinstance(last[0], int) or last[0] != last[1]:
             return ()
-        found = [_products(facts, each, after, own) for each in behind]
+        found = [_products(facts, each, after, matrices) for each in behind]
         return tuple(pair for each in found for pair in each) if found and all(found) else ()
     if node.op_type not in ("MatMul", "Gemm") or node.input[0] != tensor:
         return ()
-    if node.input[1] not in own:
+    if node.input[1] not in matrices:
         return ()
     said = operators.attributes(node)
     if said.get("transA"):

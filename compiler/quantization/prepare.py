@@ -53,6 +53,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
             "the model takes raw data already, or gives answers",
             hint="quantize the network, then give it its steps: edgekiln attach",
         )
+    operators.check_known(model)
     # Refuses what has open sizes: ranges are observed on batches of one shape.
     model_inputs.of_model(model)
     given = {value.name for value in model.graph.input}

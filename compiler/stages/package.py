@@ -11,7 +11,7 @@ from edgekiln.compiler.pipeline.artifact import INPUT, Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.runtime.codec import digest, encode
-from edgekiln.runtime.errors import BundleError
+from edgekiln.runtime.errors import BundleError, ConfigError
 from edgekiln.runtime.trust import machine_signers
 
 if TYPE_CHECKING:
@@ -21,6 +21,26 @@ if TYPE_CHECKING:
 
 REPORT = "report.json"
 REPORT_SCHEMA = "edgekiln.report/1"
+
+
+def check_target(lib: Path, target: str, where: str) -> None:
+    """Refuse to call a compiled program another device's: nothing compiles it anew.
+
+    Args:
+        where: what the user calls it.
+
+    Raises:
+        ConfigError: it is not for this target.
+    """
+    from edgekiln.runtime import bundle
+
+    spec, _ = bundle.read_program(lib)
+    if spec.target != target:
+        raise ConfigError(
+            f"package: --target {target}: {where} is compiled for {spec.target}",
+            hint=f"leave --target out, or compile the model again: edgekiln compile MODEL "
+            f"--target {target}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,9 @@ from click.testing import Result
 from edgekiln.compiler.build.recipe import Option
 from edgekiln.compiler.cli.stages import option_of
 from edgekiln.compiler.onnx_model.io import is_quantized, load_model
+from edgekiln.runtime import bundle
 from edgekiln.runtime.hints import hint_of
+from tests.runtime.conftest import toy_files
 
 Cli = Callable[..., Result]
 
@@ -136,3 +138,14 @@ def test_a_field_is_an_option_of_its_type(
     command = click.Command("x", params=[option])
     with command.make_context("x", list(arguments)) as context:
         assert context.params["field"] == value
+
+
+def test_a_program_is_packaged_for_no_other_target_than_its_own(cli: Cli, tmp_path: Path) -> None:
+    bundle.write_lib(tmp_path / "toy.lib", toy_files(target="rpi5"))
+    result = cli("package", "toy.lib", "-o", "toy.ekb", "--target", "rpi4")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: package: --target rpi4: toy.lib is compiled for rpi5\n hint: leave --target out, "
+        "or compile the model again: edgekiln compile MODEL --target rpi4\n"
+    )
+    assert not (tmp_path / "toy.ekb").exists()

@@ -29,3 +29,16 @@ def test_a_batch_the_model_cannot_reshape_is_explained(capfd):
 def test_nothing_is_printed(capfd):
     Session(residual(), optimize=False)(np.zeros((1, 3, 32, 32), np.float32))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+def test_a_vector_behind_a_transpose_is_multiplied_as_onnx_says(optimize):
+    """ONNX Runtime 1.32 joins the two and gives other numbers."""
+    rng = np.random.default_rng(0)
+    vector, x = (rng.normal(size=shape).astype(np.float32) for shape in ((8,), (1, 8, 6)))
+    model = make(
+        "t = Transpose <perm = [0, 2, 1]> (x)\n y = MatMul (t, v)", {}, x="1, 8, 6", y="1, 6",
+        constants={"v": vector},
+    )  # fmt: skip
+    (y,) = Session(model, optimize=optimize)(x)
+    np.testing.assert_allclose(y, x.transpose(0, 2, 1) @ vector, rtol=1e-5, atol=1e-6)

@@ -237,3 +237,20 @@ def test_a_result_of_more_axes_than_its_operand_is_not_gelu_alone() -> None:
     )
     assert ours.shape == theirs.shape
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_orders_of_fewer_axes_than_the_operand_has_are_no_order_of_its_axes() -> None:
+    body = """
+        s = Squeeze (x, first)
+        t = Transpose <perm = [1, 0]> (s)
+        q = Mul (t, t)
+        m = ReduceMean <axes = [-1], keepdims = 1> (q)
+        r = Sqrt (m)
+        y = Div (t, r)
+    """
+    model = make(body, {}, x="1, 4, 8", y="8, 4", opset=13, constants={"first": np.array([0])})
+    x = np.random.default_rng(0).normal(size=(1, 4, 8)).astype(np.float32)
+    (y,) = Session(prepare(model), optimize=False)(x)
+    rows = x[0].T
+    expected = rows / np.sqrt((rows**2).mean(axis=-1, keepdims=True))
+    np.testing.assert_allclose(y, expected, rtol=1e-4)

@@ -185,3 +185,19 @@ def test_a_depthwise_layer_and_both_its_neighbours_end_balanced():
     ]
     np.testing.assert_allclose(ranges[0], ranges[1], rtol=0.02)
     np.testing.assert_allclose(ranges[1], ranges[2], rtol=0.02)
+
+
+@pytest.mark.parametrize(("rows", "weight"), [("1, 12", (5, 12)), ("4, 3", (5, 3))])
+def test_rows_that_are_not_the_channels_of_one_image_end_a_pair(rows, weight):
+    shape = np.array([int(extent) for extent in rows.split(",")])
+    body = """
+        a = Conv <kernel_shape = [3, 3]> (x, w1)
+        p = GlobalAveragePool (a)
+        r = Reshape (p, rows)
+        y = Gemm <transB = 1> (r, w2)
+    """
+    model = make(
+        body, {"w1": (6, 3, 3, 3), "w2": weight}, x="2, 3, 6, 6", y=f"{shape[0]}, 5",
+        constants={"rows": shape},
+    )  # fmt: skip
+    assert equalize(model) == 0

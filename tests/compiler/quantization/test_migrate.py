@@ -158,3 +158,31 @@ def test_channels_that_are_alike_are_left_as_they_are() -> None:
     now = {w.name: onnx.numpy_helper.to_array(w) for w in model.graph.initializer}
     assert now.keys() == kept.keys()
     np.testing.assert_array_equal(now["w1"], kept["w1"])
+
+
+SHARED = """
+    n = LayerNormalization <axis = -1> (x, factor, factor)
+    y = MatMul (n, w)
+"""
+
+
+def test_a_constant_that_is_both_factor_and_shift_is_left_alone() -> None:
+    factor = np.where(np.arange(32) % 11 == 0, 60.0, 1.0).astype(np.float32)
+    model = make(
+        SHARED, {"w": (32, 16)}, x="1, 8, 32", y="1, 8, 16", constants={"factor": factor}
+    )  # fmt: skip
+    assert migrations(model) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "weight", "y"),
+    [
+        ("y = MatMul (g, w)", (8, 16, 4), "8, 8, 4"),  # a matrix for each of the batch
+        ("y = MatMul (g, w)", (16,), "1, 8"),
+    ],
+)
+def test_weights_that_are_no_matrix_are_left_alone(line, weight, y) -> None:
+    body = f"n = LayerNormalization <axis = -1> (x, factor, shift)\n g = Gelu (n)\n {line}"
+    constants = {"factor": np.ones(16, np.float32), "shift": np.zeros(16, np.float32)}
+    model = make(body, {"w": weight}, x="1, 8, 16", y=y, constants=constants)
+    assert migrations(model, ["n", "g"]) == []
