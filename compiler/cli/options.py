@@ -130,8 +130,11 @@ skip_option = click.option(
     help="Leave out this stage, distill or prune; again for more.",
 )  # fmt: skip
 
+# Far more than any machine has memory for: each process loads PyTorch.
+MAX_PROCESSES = 256
 nproc_option = click.option(
-    "--nproc", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+    "--nproc", type=click.IntRange(min=1, max=MAX_PROCESSES), default=1, show_default=True,
+    metavar="N",
     help="Train on this many processes of this machine, each with its share of the cores and of "
     "the samples.",
 )  # fmt: skip
