@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tvm.ir.transform import Pass
     from tvm.runtime import Module
     from tvm.target import Target
-    from tvm.tirx import AllocBuffer, For, PrimFunc, Stmt, Var
+    from tvm.tirx import AllocBuffer, AttrStmt, For, PrimFunc, Stmt, Var
 
 # A local array up to this size lives on the stack (and, if LLVM can, in registers); a larger one is
 # handed in by the caller, from the arena. The stack of a small device is a few KiB.
@@ -135,7 +135,16 @@ def _with_pointers(
             return loop
         return tirx.For(loop.loop_var, loop.min, loop.extent, tirx.ForKind.SERIAL, loop.body)
 
-    body = structural_map(func.body, [(tirx.AllocBuffer, place), (tirx.For, one_after_another)])
+    def without_scope(attribute: "AttrStmt") -> "Stmt":
+        """TVM's scatters name their scope; its own generator warns that it does not know that."""
+        return attribute.body if attribute.attr_key == "pragma_scope" else attribute
+
+    rules = [
+        (tirx.AllocBuffer, place),
+        (tirx.For, one_after_another),
+        (tirx.AttrStmt, without_scope),
+    ]
+    body = structural_map(func.body, rules)
     if "x86" in target.attrs.get("mtriple", ""):
         prologue += _aligned_frame()
     success = tirx.stmt.Return(tirx.IntImm("int32", 0))

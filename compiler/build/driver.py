@@ -270,7 +270,9 @@ class Build:
         latencies, unmeasured = self._measure(target, path)
         real, trial_s = self.artifacts.get("onnx"), self.request.trial_s
         paid = price(self.run_stage, self.steps, real, lib, target, latencies, trial_s)
-        return replace(result, latencies=latencies, unmeasured=unmeasured, price=paid)
+        return replace(
+            result, latencies=latencies, unmeasured=unmeasured, price=paid, notes=bundle.notes
+        )
 
     def _inspect(self, target: TargetProfile, model: Artifact) -> None:
         """Check the compiler's graphs and write them out, as far as that was asked for."""

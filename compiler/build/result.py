@@ -78,6 +78,7 @@ class TargetResult:
     unmeasured: str = ""  # why there are no latencies
     # Of a quantization that left layers float to lose no more than it may.
     price: DropPrice | None = field(default=None, metadata=ABSENT_WHEN_EMPTY)
+    notes: tuple[str, ...] = field(default=(), metadata=ABSENT_WHEN_EMPTY)  # of the packing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The build's result as tables for people."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.build.result import BuildResult, DropPrice, Step, TargetResult
@@ -32,14 +32,16 @@ def show(result: BuildResult, console: "Console") -> None:
     for step in result.steps:
         # The compile stage's notes are the float operations, which are listed with their target.
         notes = () if step.stage == "compile" else step.notes
-        for note in (*notes, *([step.remark] if step.remark else [])):
-            console.print(
-                f"note: {step.stage}: {note}", style="dim", highlight=False, soft_wrap=True
-            )
+        _notes(step.stage, (*notes, *([step.remark] if step.remark else [])), console)
     for target in result.targets:
         _target(target, result.precision, console)
     for line in _next(result):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _notes(stage: str, notes: Iterable[str], console: "Console") -> None:
+    for note in notes:
+        console.print(f"note: {stage}: {note}", style="dim", highlight=False, soft_wrap=True)
 
 
 def _stages(result: BuildResult) -> "Table":
@@ -136,6 +138,7 @@ def _target(target: TargetResult, precision: str, console: "Console") -> None:
     if target.price is not None:
         console.print(_price(target.price), highlight=False, soft_wrap=True)
     console.print(_float_ops(target, precision), highlight=False)
+    _notes("package", target.notes, console)
     console.print(
         f"bundle: {target.bundle} ({human_bytes(target.bundle_bytes)})",
         highlight=False,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.evaluation.report import Costs
+from edgekiln.compiler.evaluation.report import Costs, check_numbers, holding_nan
 from edgekiln.compiler.onnx_model import model_inputs
 from edgekiln.compiler.onnx_model.model_inputs import Inputs
 from edgekiln.compiler.quantization.sqnr import Sqnr, least
@@ -57,10 +57,10 @@ def agreement(
         of: how many held-out samples there are.
 
     Raises:
-        InputError: their outputs differ in number or size.
+        InputError: their outputs differ in number or size, or there is NaN among the reference's.
     """
     tallies: list[OutputTally] = []
-    count = 0
+    count = lost = 0
     for given, samples in batches:
         real, ours = reference(given), candidate(given)
         if [each.size for each in real] != [each.size for each in ours]:
@@ -72,7 +72,9 @@ def agreement(
         tallies = tallies or [OutputTally() for _ in real]
         for tally, a, b in zip(tallies, real, ours, strict=True):
             tally.add(a, b.reshape(a.shape), samples)
+        lost += _lost(real, samples)
         count += samples
+    check_numbers(lost, count)
     scored = [tally for tally in tallies if tally.same]
     ratios = [tally.sqnr for tally in tallies]
     return Agreement(
@@ -85,6 +87,15 @@ def agreement(
         n=count,
         of=of,
     )
+
+
+def _lost(outputs: Iterable[NDArray[np.generic]], samples: int) -> int:
+    """How many samples have NaN in an output."""
+    found = np.zeros(samples, bool)
+    for output in outputs:
+        # One row, where it is not the samples' in turn, says it of all of them.
+        found |= holding_nan([model_inputs.rows(output, samples)])
+    return int(found.sum())
 
 
 def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

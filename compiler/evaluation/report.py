@@ -67,7 +67,7 @@ class Examination:
                     hint="judge it before it got its last step, such as --after top-k",
                 )
             head.task.check_outputs(told[0].shape[1:], self._facts[head.name], self._name)
-        self._lost += int(np.any([_nan(told) for told in own], axis=0).sum())
+        self._lost += int(np.any([holding_nan(told) for told in own], axis=0).sum())
         part = slice(self._count, self._count + count)
         self._count += count
         rows = {name: in_rows(x, count) for name, x in inputs.items()}
@@ -80,11 +80,7 @@ class Examination:
             InputError: there is NaN among the outputs, or the targets do not tell how good any
                 answer is.
         """
-        if self._lost:
-            raise InputError(
-                f"the model's outputs are NaN on {self._lost} of {self._count} held-out samples",
-                hint="check its weights, and the data's scale, mean and std",
-            )
+        check_numbers(self._lost, self._count)
         digest = hashlib.sha256()
         for answers in self._tally.told():
             digest.update(np.ascontiguousarray(answers).data)
@@ -99,7 +95,18 @@ class Examination:
         )
 
 
-def _nan(outputs: Sequence[NDArray[np.generic]]) -> NDArray[np.bool_]:
+def check_numbers(lost: int, count: int) -> None:
+    """Raise InputError where of `count` held-out samples some are lost: an output of theirs is NaN,
+    about which no measure says anything.
+    """
+    if lost:
+        raise InputError(
+            f"the model's outputs are NaN on {lost} of {count} held-out samples",
+            hint="check its weights, and the data's scale, mean and std",
+        )
+
+
+def holding_nan(outputs: Sequence[NDArray[np.generic]]) -> NDArray[np.bool_]:
     """Which samples have NaN in an output."""
     found = np.zeros(len(outputs[0]), bool)
     for output in outputs:

@@ -15,6 +15,7 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Subgraph, onnx_op
 from edgekiln.compiler.ir.program import ArenaBuffer, Arg, Call, Const, Ref
 from edgekiln.compiler.ir.reference import domains, node_proto
+from edgekiln.compiler.lowering.native_words import without_warnings
 from edgekiln.compiler.lowering.reductions import TvmObject, begun_right
 from edgekiln.compiler.lowering.spelled_out import spelled_out
 from edgekiln.compiler.lowering.state import Lowering, spec_of
@@ -91,11 +92,10 @@ def _lowered(model: onnx.ModelProto, tvm_target: Mapping[str, object]) -> TvmObj
     from tvm.target import Target
 
     target = Target(dict(tvm_target))
-    module = from_onnx(model, keep_params_in_input=False)
     # Relax's own list up to its functions; memory is planned with the other kernels' here.
     passes = [*pipeline.library_dispatch_passes(target), *pipeline.legalize_passes(target)]
-    with target, tvm.transform.PassContext(opt_level=3):
-        return tvm.transform.Sequential(passes)(module)
+    with without_warnings(), target, tvm.transform.PassContext(opt_level=3):
+        return tvm.transform.Sequential(passes)(from_onnx(model, keep_params_in_input=False))
 
 
 def _culprit(graph: Graph, op: Subgraph, tvm_target: Mapping[str, object]) -> Node:

@@ -1,5 +1,5 @@
-"""Operators that TVM's importer computes wrongly where values are infinite or no numbers, or cannot
-compile: written in others.
+"""Operators that TVM's importer computes wrongly where values are infinite or no numbers, cannot
+compile, or warns of: written in others.
 """
 
 from collections.abc import Callable
@@ -24,6 +24,8 @@ def spelled_out(graph: Graph, proto: onnx.NodeProto, constants: Constants) -> li
     rule, known = _RULES.get(proto.op_type), graph.tensors.get(proto.output[0])
     if rule is None or proto.domain or known is None or not known.dtype.startswith("float"):
         return [proto]
+    if rule is _power and not known.shape:
+        return [proto]  # a row would make a row of it
     rule(proto, known.dtype, writer)
     return writer.nodes
 
@@ -51,6 +53,14 @@ class _Writer:
         result = self.op(op_type, *proto.input)
         self.nodes[-1].attribute.extend(proto.attribute)
         return result
+
+    def row(self, name: str) -> str:
+        """A constant that is one number, as a row of it; any other operand as it is."""
+        value = self._constants.get(name)
+        if value is None or value.shape:
+            return name
+        self._constants[f"{name} row"] = value.reshape(1)
+        return f"{name} row"
 
     def number(self, value: float, dtype: str) -> str:
         name = f"{self._name} {value}"
@@ -88,7 +98,16 @@ def _greatest(proto: onnx.NodeProto, _dtype: str, writer: _Writer) -> None:
     writer.op("Where", writer.op("IsNaN", total), total, found, last=True)
 
 
+def _power(proto: onnx.NodeProto, _dtype: str, writer: _Writer) -> None:
+    """Read the exponent from memory: of one that it sees TVM warns, on standard error, that cubes
+    were better products.
+    """
+    base, exponent = proto.input
+    writer.op("Pow", base, writer.row(exponent), last=True)
+
+
 _RULES: dict[str, _Rule] = {
+    "Pow": _power,
     "ReduceMax": _greatest,
     "ReduceMin": _greatest,
     "ReduceLogSumExp": _log_sum_exp,

@@ -81,6 +81,16 @@ def _pool(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
     return _gaps(node, known[0], kernel) if known[0] and kernel else None
 
 
+def _no_axes(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
+    """A reduction over no axes still takes magnitudes, squares or logarithms by ONNX; ONNX Runtime,
+    which every program is held against, gives the values as they are.
+    """
+    axes = any(node.input[1:]) and known[1] != (0,)
+    if axes or not operators.attributes(node).get("noop_with_empty_axes"):
+        return None
+    return "has noop_with_empty_axes and no axes, where ONNX and ONNX Runtime differ"
+
+
 def _image(node: "onnx.NodeProto", known: list[Shape | None]) -> str | None:
     """Pools over all of an image: it has pixels besides batch and channels."""
     del node
@@ -225,4 +235,8 @@ _CHECKS: dict[str, Check] = {
     "OneHot": _numbers(1),
     "Pad": _numbers(2),
     "Range": _numbers(0, 1, 2),
+    "ReduceL1": _no_axes,
+    "ReduceL2": _no_axes,
+    "ReduceLogSum": _no_axes,
+    "ReduceSumSquare": _no_axes,
 }

@@ -18,6 +18,9 @@ Role = Literal[
 
 MAX_SOFTMAX_ROW = 1024  # values, in integers; a row's powers wait on a small device's stack
 MAX_LAYER_NORM_ROW = 1 << 17  # the squares of longer rows may not fit their int32 sum
+# Of codes: of the numbers that larger ones stand for, products leave the range of float32, and with
+# it what ONNX Runtime says of the model.
+LARGEST_SCALE = 2.0**48
 WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")  # attributes of windows
 FALLBACK = "fallback"  # the float form of what TVM's importer and Relax lower
 

@@ -107,14 +107,14 @@ _OF_TWO = (
             lookup=True, rewritten=rewritten,
             limits="operands of one shape; the second may be a number or one value a channel"
             + (
-                "; divisors far below the largest are coarse; of int types by zero: the dividend"
+                "; of int types by zero: the dividend"
                 if name == "Div"
                 else ""
             ),
         )
         for name, form, rewritten in (
-            ("Div", "function", _AS_OF_ADD), ("Max", "max", _PAIRS),
-            ("Min", "min", _PAIRS), ("PRelu", FALLBACK, _AS_OF_ADD),
+            ("Div", "function", f"by constants: Mul by their reciprocals; {_AS_OF_ADD}"),
+            ("Max", "max", _PAIRS), ("Min", "min", _PAIRS), ("PRelu", FALLBACK, _AS_OF_ADD),
         )
     ),
     Operator(

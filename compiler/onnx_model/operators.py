@@ -181,12 +181,8 @@ def check(model: "onnx.ModelProto", where: str = "") -> None:
         UnsupportedError: an operator that is refused or that nobody knows, an attribute or operand
             that no rule reads.
     """
-    import numpy as np
-    import onnx
-
     check_known(model, where)
     opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
-    constants = {w.name: w for w in model.graph.initializer}
     for node in model.graph.node:
         label = _label(node, where)
         row = of(node)
@@ -207,13 +203,32 @@ def check(model: "onnx.ModelProto", where: str = "") -> None:
                 f"{label}: its attribute {name} = {value!r} is not supported",
                 hint=_DEFAULTS,
             )
-        for place in row.unread_operands:
+    check_operands(model, where)
+
+
+def check_operands(model: "onnx.ModelProto", where: str = "") -> None:
+    """Raise UnsupportedError at an operand that no rule reads, by name: as in `check`, which asks,
+    too. ONNX Runtime's rewrites may take its operator away before anybody else asks.
+    """
+    import numpy as np
+    import onnx
+
+    constants = {w.name: w for w in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+    prefix = f"{where}: " if where else ""
+    for node in model.graph.node:
+        row = of(node)
+        for place in row.unread_operands if row else ():
             name = node.input[place] if place < len(node.input) else ""
             if name and (
                 name not in constants or np.any(onnx.numpy_helper.to_array(constants[name]))
             ):
                 raise UnsupportedError(
-                    f"{label}: its operand {place} ({name!r}) is not supported", hint=row.limits
+                    f"{prefix}operator {node.op_type} ({_result(node)!r}): its operand {place} "
+                    f"({name!r}) is not supported",
+                    hint=row.limits if row else "",
                 )
 
 

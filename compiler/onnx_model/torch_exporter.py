@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
     from torch import nn
-    from torch.export import Dim, ExportedProgram
+    from torch.export import ExportedProgram
 
 # Trained nets differ by 5e-6 between PyTorch and ONNX Runtime; a wrong operator by 0.1 and more.
 TOLERANCE = 1e-3
 
+_NO_FORM = "No ONNX function found"  # so the exporter's reason begins where it lacks one
 _PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in .*\n(?P<code>.+)')
 
 
@@ -36,7 +37,7 @@ def traced(
     opset: int,
     input_names: "Sequence[str] | None" = None,
     output_names: "Sequence[str] | None" = None,
-    dynamic_shapes: "tuple[dict[int, Dim], ...] | None" = None,
+    dynamic_shapes: "tuple[object, ...] | None" = None,
 ) -> "onnx.ModelProto":
     """What the exporter makes of a module and its example arguments, or of an exported program.
 
@@ -53,9 +54,12 @@ def traced(
                 dynamic_shapes=dynamic_shapes,
             )  # fmt: skip
     except torch.onnx.OnnxExporterError as error:
+        reason = cause(error)
         raise UnsupportedError(
-            f"{called}: cannot be exported: {cause(error)}",
-            hint="rewrite that part so that the same operations run for every input",
+            f"{called}: cannot be exported: {reason}",
+            hint="write that operation in others, for which ONNX has a form"
+            if reason.startswith(_NO_FORM)
+            else "rewrite that part so that the same operations run for every input",
         ) from error
     assert program is not None  # None only when torch writes the file itself
     model: onnx.ModelProto = program.model_proto

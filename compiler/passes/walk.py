@@ -10,11 +10,9 @@ from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
 from edgekiln.compiler.ir.tensor import QMAX, QMIN
+from edgekiln.compiler.onnx_model.operator_row import LARGEST_SCALE
 from edgekiln.runtime.errors import UnsupportedError
 
-# Of the numbers that larger ones stand for, products leave the range of float32, and with it what
-# ONNX Runtime says of the model.
-_LARGEST_SCALE = 2.0**48
 _MOST = float(np.finfo(np.float32).max)
 
 
@@ -111,11 +109,11 @@ class Walk:
         # A channel of weights that are all zeros may have none.
         lowest = 0.0 if node.inputs[0] in self.graph.constants else np.finfo(np.float32).tiny
         given = scale.astype(np.float64).reshape(-1)
-        wrong = given[~((given >= lowest) & (given <= _LARGEST_SCALE))]  # a NaN is, too
+        wrong = given[~((given >= lowest) & (given <= LARGEST_SCALE))]  # a NaN is, too
         if wrong.size:
             raise UnsupportedError(
                 f"operator {node.op.kind} ({node.name!r}) has a scale of {wrong[0]}",
-                hint=f"scales lie above 0 and up to {_LARGEST_SCALE:g}: quantize the model again",
+                hint=f"scales lie above 0 and up to {LARGEST_SCALE:g}: quantize the model again",
             )
         return scale.dtype == np.float32
 

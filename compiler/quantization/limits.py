@@ -12,6 +12,7 @@ import numpy as np
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.extents import Extent
 from edgekiln.compiler.onnx_model.operator_row import (
+    LARGEST_SCALE,
     MAX_LAYER_NORM_ROW,
     MAX_SOFTMAX_ROW,
     Operator,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import onnx
 
 NO_FORM = "has no integer form"
+_FARTHEST_CODED = 127 * LARGEST_SCALE
 Shape = tuple[Extent, ...]
 
 
@@ -49,11 +51,17 @@ def _beyond_the_row(facts: ModelFacts, node: "onnx.NodeProto", row: Operator) ->
     for name, allowed in row.values.items():
         if name in given and given[name] not in allowed:
             return f"{name} = {given[name]!r} has no integer form"
+    return _beyond_codes(facts, node) if row.data == "all" else None
+
+
+def _beyond_codes(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
+    """What a mask's constant may be: infinite, or the least float32 in its place."""
     values = [facts.constants[name] for name in node.input if name in facts.constants]
-    if row.data == "all" and any(
-        value.dtype.kind == "f" and not np.isfinite(value).all() for value in values
-    ):
+    floats = [value for value in values if value.dtype.kind == "f"]
+    if not all(np.isfinite(value).all() for value in floats):
         return "its constant is not finite"
+    if any((abs(value) > _FARTHEST_CODED).any() for value in floats):
+        return "its constant is larger than codes can stand for"
     return None
 
 

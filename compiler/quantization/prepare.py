@@ -73,6 +73,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     # What has no such form becomes its steps, one after the other.
     recurrent_layers.write_steps(ready)
     write_in_others(ready)
+    operators.check_operands(ready)
     try:
         ready = _simplify(_upgrade(ready))
     except UnsupportedError:

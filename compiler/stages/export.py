@@ -1,5 +1,6 @@
 """Export: a trained module becomes a float ONNX model that every later stage can read."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
     from torch import nn
+    from torch.export import Dim
 
     from edgekiln.compiler.onnx_model.feed import Feed
     from edgekiln.models.artifact import ModuleMeta
@@ -114,7 +116,7 @@ def to_onnx(
         opset=opset,
         input_names=[each.name for each in takes],
         output_names=list(about.outputs),
-        dynamic_shapes=None if batch else tuple({0: open_batch} for _ in takes),
+        dynamic_shapes=None if batch else _as_called(module, [{0: open_batch} for _ in takes]),
     )
     # Both before rewrites, whose errors would name what the user has never written.
     _check_opset(model, opset)
@@ -125,6 +127,15 @@ def to_onnx(
         return to_onnx(module, about, opset=opset, batch=1)
     torch_exporter.tidy(model, about.factory)
     return model
+
+
+def _as_called(module: "nn.Module", shapes: "list[dict[int, Dim]]") -> "tuple[object, ...]":
+    """The open extents of the inputs, those of `*inputs` of forward() in a tuple of their own."""
+    kinds = [each.kind for each in inspect.signature(module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return tuple(shapes)
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*shapes[:named], tuple(shapes[named:]))
 
 
 def _check_opset(model: "onnx.ModelProto", wanted: int) -> None:

@@ -15,6 +15,9 @@ from edgekiln.runtime.errors import BundleError, ConfigError
 from edgekiln.runtime.trust import machine_signers
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edgekiln.compiler.packaging.golden_example import Example
     from edgekiln.runtime.manifest import ProgramSpec
     from edgekiln.targets.profile import TargetProfile
@@ -86,6 +89,8 @@ class PackageStage(Stage):
         by_point, missing = expected_outputs(example, program)
         if missing:
             ctx.notes.append(f"no expected output: {missing}")
+        if lost := _without_numbers(spec, by_point):
+            ctx.notes.append(f"NaN is in {', '.join(lost)} of the example ({example.origin})")
         for index, array in enumerate(example.inputs):
             files[bundle.example_name("input", index)] = array.tobytes()
         for point, outputs in enumerate(by_point):
@@ -132,6 +137,19 @@ class PackageStage(Stage):
         if self.data:
             return data_example(spec, self.data, self.seed)
         return random_example(spec, self.seed)
+
+
+def _without_numbers(spec: "ProgramSpec", by_point: "list[list[NDArray[np.generic]]]") -> list[str]:
+    """The outputs that hold NaN at some point, by name."""
+    import numpy as np
+
+    lost = {
+        each.name
+        for outputs in by_point
+        for each, array in zip(spec.outputs, outputs, strict=True)
+        if array.dtype.kind == "f" and np.isnan(array).any()
+    }
+    return [each.name for each in spec.outputs if each.name in lost]
 
 
 def _sizes(spec: "ProgramSpec", files: Mapping[str, bytes]) -> dict[str, object]:

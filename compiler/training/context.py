@@ -69,11 +69,18 @@ def open_context(src: Path, data: str, seed: int, allow: Collection[str] = ()) -
     return TrainingContext(module=module, meta=replace(meta, data=data or meta.data), data=dataset)
 
 
+_STATISTICS = ("running_mean", "running_var")  # buffers that training changes
+
+
 def check_finite(module: "nn.Module", name: str) -> None:
-    """Raise InputError if a parameter or statistic is NaN or infinite."""
+    """Raise InputError if a parameter or statistic is NaN or infinite, or another buffer NaN: the
+    infinities of a mask are meant.
+    """
+    learned = {key for key, _ in module.named_parameters()}
     for key, tensor in module.state_dict().items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            bad = int((~tensor.isfinite()).sum())
+        may_be_infinite = key not in learned and not key.endswith(_STATISTICS)
+        lost = tensor.isnan() if may_be_infinite else ~tensor.isfinite()
+        if bad := int(lost.sum()):
             raise InputError(
                 f"{name}: tensor {key} holds {bad} values that are NaN or infinite",
                 hint="the training that made it diverged: take an earlier checkpoint",

@@ -16,6 +16,12 @@ class Ema:
         self.decay = decay
         self.updates = 0
         self.state = {name: t.detach().clone() for name, t in module.state_dict().items()}
+        # A mask's infinities have no average: one minus itself is NaN.
+        self._averaged = [
+            name
+            for name, tensor in self.state.items()
+            if tensor.is_floating_point() and bool(tensor.isfinite().all())
+        ]
 
     def update(self, module: "nn.Module") -> None:
         """Move towards `module`; young averages move faster, to forget the random start."""
@@ -25,11 +31,11 @@ class Ema:
         # TensorFlow's rule for `num_updates`: 2/11 at first, 0.9 after 80 updates, 0.98 after 440.
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         current = module.state_dict()
-        floats = [name for name, mean in self.state.items() if mean.is_floating_point()]
-        means, tensors = [self.state[name] for name in floats], [current[name] for name in floats]
+        means = [self.state[name] for name in self._averaged]
+        tensors = [current[name] for name in self._averaged]
         # All at once: a network has hundreds of tensors, most of them of a few numbers.
         torch._foreach_lerp_(means, tensors, 1 - decay)
-        for name in self.state.keys() - set(floats):
+        for name in self.state.keys() - set(self._averaged):
             self.state[name].copy_(current[name])
 
     def state_dict(self) -> "dict[str, int | dict[str, Tensor]]":

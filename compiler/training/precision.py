@@ -5,6 +5,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
+from edgekiln.compiler.training.gradients import differentiate
 from edgekiln.models.module_ends import named_outputs
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _step_s(module: "nn.Module", x: "tuple[Tensor, ...]", precision: Precision) 
             outputs = named_outputs(trial(*x), "the module")
         loss = sum(output.float().square().mean() for output in outputs.values())
         assert isinstance(loss, torch.Tensor)  # there is one output at least
-        loss.backward()  # type: ignore[no-untyped-call]
+        differentiate(loss)
         if x[0].is_cuda:
             # A GPU is only told what to do; the step is over when it has done it.
             torch.cuda.synchronize()

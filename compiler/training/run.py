@@ -17,6 +17,7 @@ from edgekiln.compiler.training.checkpoint import State
 from edgekiln.compiler.training.classroom import Classroom, Teaching
 from edgekiln.compiler.training.distributed import World
 from edgekiln.compiler.training.ema import Ema
+from edgekiln.compiler.training.gradients import differentiate
 from edgekiln.compiler.training.loss import Objective
 from edgekiln.compiler.training.memory import set_channels_last, takes_channels_last
 from edgekiln.compiler.training.options import FitOptions
@@ -226,7 +227,7 @@ class Run:
 
         loss = self._loss(batch, progress)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        differentiate(loss)
         value = float(self.world.total(loss.detach().clone())) / self.world.size
         # A loss that is no number would make all weights NaN.
         if math.isfinite(value):

@@ -80,6 +80,13 @@ def test_what_is_no_finite_number_is_refused(
     assert "is not a finite number" in result.stderr
 
 
+@pytest.mark.parametrize("count", ["0", "257", "99999999999999999999999"])
+def test_processes_that_no_machine_has_room_for_are_refused(cli: Cli, count: str) -> None:
+    result = cli("build", "resnet8", "--nproc", count)
+    assert result.exit_code == 2
+    assert "is not in the range 1<=x<=256" in result.stderr
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 def test_a_recipe_takes_no_other_numbers_either(cli: Cli, tmp_path: Path, value: str) -> None:
     (tmp_path / "r.toml").write_text(f"[distill]\nlearning-rate = {value}\n")

@@ -161,3 +161,35 @@ def test_what_a_model_knows_of_pixels_survives_calibration_on_floats(
     assert io.read_meta(io.load_model(tmp_path / "int8.onnx")).preprocessing == own
     asked = cli("quantize", "knows.onnx", "-o", "int8.onnx", "--calibrate", "pictures/")
     assert asked.exit_code == 0, asked.stderr
+
+
+def no_numbers(path: Path) -> None:
+    body = "a = Abs (x)\n n = Neg (a)\n y = Sqrt (n)"
+    write(make(body, {}, x="1, 2", y="1, 2"), path)
+
+
+def test_a_float_program_whose_outputs_are_no_numbers_says_so(cli: Cli, tmp_path: Path) -> None:
+    no_numbers(tmp_path / "m.onnx")
+    command = ("build", "m.onnx", "--precision", "float32", "--bench-seconds", 0)
+    told = "NaN is in y of the example (random, seed 0)"
+    shown = cli(*command)
+    assert (shown.exit_code, f"note: package: {told}" in shown.stdout) == (0, True)
+    document = json.loads(cli(*command, "--json").stdout)
+    jsonschema.validate(
+        document, document_schema("edgekiln.build/1", DOCUMENTS["edgekiln.build/1"])
+    )
+    assert document["targets"][0]["notes"] == [told]
+
+
+def test_agreement_with_what_is_no_number_is_an_error(cli: Cli, tmp_path: Path) -> None:
+    no_numbers(tmp_path / "m.onnx")
+    np.save(tmp_path / "s.npy", DRAW.normal(size=(20, 2)).astype(np.float32))
+    command = ("build", "m.onnx", "--precision", "float32", "--calibrate", "s.npy")
+    shown = cli(*command, "--bench-seconds", 0)
+    assert (shown.exit_code, shown.stderr.splitlines()[-2:]) == (
+        3,
+        [
+            "error: the model's outputs are NaN on 4 of 4 held-out samples",
+            " hint: check its weights, and the data's scale, mean and std",
+        ],
+    )

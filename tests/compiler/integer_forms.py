@@ -51,6 +51,10 @@ FORMS = {
         constants={"c": np.array(0.5, np.float32)},
     ),
     "quotient by channels": Form(body="m = Div (h, c)", constants={"c": positive(6, 1, 1)}),
+    "quotient by channels far apart": Form(
+        body="m = Div (h, c)",
+        constants={"c": np.array([1, -50, 100, 0.01, 3, 0.5], np.float32).reshape(6, 1, 1)},
+    ),
     "quotient of a row": Form(
         body="r = ReduceMax (h, a)\n s = Sigmoid (h)\n e = Add (s, c)\n m = Div (r, e)",
         constants={"a": i64(3), "c": np.array(0.5, np.float32)},

@@ -42,6 +42,22 @@ def of_two(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     return w.nodes
 
 
+def quotient(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
+    """Division by constants is a product with their reciprocals: of codes of one scale the least
+    divisors, which make the largest results, would be the coarsest.
+    """
+    divisors = facts.constant(node, 1)
+    if divisors is None or divisors.size < 2:  # by one number it is a table
+        return broadcast(facts, node)
+    with np.errstate(divide="ignore", over="ignore"):
+        reciprocals = (1 / divisors.astype(np.float64)).astype(np.float32)
+    if not np.isfinite(reciprocals).all():
+        return broadcast(facts, node)
+    w = NodeWriter(facts=facts, node=node)
+    w.op("Mul", node.input[0], w.constant(reciprocals), result=node.output[0])
+    return w.nodes
+
+
 def broadcast(facts: ModelFacts, node: "onnx.NodeProto") -> "Nodes":
     """An operand that no kernel broadcasts is spread over the result: a constant as it is written,
     an activation by Expand.

@@ -55,7 +55,7 @@ RULES: dict[str, Rule] = {
     "AveragePool": pools.of_sequences,
     "BatchNormalization": normalizations.batch_norm,
     "CumSum": reductions.running_sum,
-    "Div": arithmetic.broadcast,
+    "Div": arithmetic.quotient,
     "GlobalAveragePool": pools.of_all,
     "GlobalLpPool": reductions.length_of_image,
     "GlobalMaxPool": pools.of_all,

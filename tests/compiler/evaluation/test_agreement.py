@@ -73,6 +73,13 @@ def test_what_is_no_number_agrees_with_nothing() -> None:
     assert found.cosine < 0.8
 
 
+def test_a_model_whose_own_outputs_are_no_numbers_is_refused() -> None:
+    rows = scores()
+    rows[[0, 2], 0] = np.nan
+    with pytest.raises(InputError, match="the model's outputs are NaN on 2 of 4 held-out samples"):
+        compared([rows], [rows])
+
+
 def test_integers_and_bits_are_compared_as_numbers() -> None:
     best, bits = np.array([[3], [1], [2], [0]]), np.array([[True], [False], [True], [True]])
     assert compared([best, bits], [best, bits]).sqnr_db == 200.0

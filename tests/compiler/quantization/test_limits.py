@@ -154,11 +154,17 @@ FORMS: dict[str, tuple[str, dict[str, np.ndarray], set[str]]] = {
     ),
     "every second channel": ("m = Gather <axis = 1> (h, i)", {"i": i64(0, 2, 4)}, set()),
     "any channels": ("m = Gather <axis = 1> (h, i)", {"i": i64(0, 2, 1)}, set()),
-    "a causal mask": (
-        "a = Add (h, c)\n m = Softmax (a)",
-        {"c": np.where(np.tri(8), 0, -np.inf).astype(np.float32)},
-        {"Add", "Softmax"},
-    ),
+    **{
+        f"a causal mask of {name}": (
+            "a = Add (h, c)\n m = Softmax (a)",
+            {"c": np.where(np.tri(8), 0, value).astype(np.float32)},
+            {"Add", "Softmax"},
+        )
+        for name, value in (
+            ("infinities", -np.inf),
+            ("the least float32", np.finfo(np.float32).min),
+        )
+    },
 }
 
 

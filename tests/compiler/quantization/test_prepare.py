@@ -142,3 +142,24 @@ def test_an_operator_that_nobody_knows_is_named():
     with pytest.raises(UnsupportedError) as caught:
         prepare(model)
     assert caught.value.message == "operator Magic ('ra') of my.company is unknown"
+
+
+@pytest.mark.parametrize("kept", ["initializer", "node"])
+def test_a_dropout_that_trains_is_refused_before_onnxruntime_drops_it(kept: str) -> None:
+    def dropout(training: bool) -> onnx.ModelProto:
+        body = "r = Abs (x)\n d = Dropout (r, ratio, {})\n y = Relu (d)"
+        if kept == "node":
+            value = f"t = Constant <value = bool {{{int(training)}}}> ()"
+            return make(
+                f"{value}\n{body.format('t')}", {}, x="1, 4", y="1, 4",
+                constants={"ratio": np.float32(0.5)},
+            )  # fmt: skip
+        return make(
+            body.format("t"), {}, x="1, 4", y="1, 4",
+            constants={"ratio": np.float32(0.5), "t": np.bool_(training)},
+        )  # fmt: skip
+
+    assert "Dropout" not in operators(prepare(dropout(False)))
+    with pytest.raises(UnsupportedError) as caught:
+        prepare(dropout(True))
+    assert caught.value.message == "operator Dropout ('d'): its operand 2 ('t') is not supported"

@@ -8,14 +8,70 @@ import torch
 from torch import nn
 
 from edgekiln.compiler.training.context import check_finite, open_context
+from edgekiln.compiler.training.ema import Ema
+from edgekiln.compiler.training.gradients import differentiate
 from edgekiln.compiler.training.teacher import adapt_input
 from edgekiln.compiler.training.transfer import load_matching_weights
 from edgekiln.models import artifact
 from edgekiln.models.artifact import ModuleMeta, save_module
 from edgekiln.models.interface import check_fits
-from edgekiln.runtime.errors import ConfigError, InputError
+from edgekiln.runtime.errors import ConfigError, InputError, TrainingError
 from edgekiln.runtime.manifest import Preprocessing
 from tests.compiler.training.conftest import tiny
+
+
+class Masked(nn.Module):
+    """A causal mask is minus infinity where nobody may look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+        self.register_buffer("mask", torch.full((2, 2), -math.inf).triu(1))
+
+
+def test_the_infinities_of_a_mask_are_no_fault_and_have_no_average():
+    module = Masked()
+    check_finite(module, "net.pt")
+    ema = Ema(module, 0.9)
+    for _ in range(3):
+        ema.update(module)
+    assert torch.equal(ema.state["mask"], torch.tensor([[0, -math.inf], [0, 0]]))
+
+
+@pytest.mark.parametrize(("name", "value"), [("mask", math.nan), ("norm.running_var", math.inf)])
+def test_a_mask_that_is_not_a_number_and_an_infinite_statistic_are_named(name, value):
+    module = Masked()
+    module.get_buffer(name).flatten()[0] = value
+    with pytest.raises(InputError, match=f"^net.pt: tensor {name} holds 1 values"):
+        check_finite(module, "net.pt")
+
+
+class InPlace(nn.Module):
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.first, self.how = nn.Linear(2, 2), how
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.sigmoid(self.first(x))
+        if self.how == "written over":
+            y += 1
+        return y.detach() if self.how == "cut off" else y
+
+
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [
+        ("written over", "forward() writes over values that its gradients need"),
+        ("cut off", "no parameter has a part in the loss"),
+    ],
+)
+def test_a_network_without_gradients_says_why(how, what):
+    with pytest.raises(TrainingError) as caught:
+        differentiate(InPlace(how)(torch.ones(1, 2)).square().sum())
+    assert (caught.value.message, caught.value.exit_code) == (
+        f"the network cannot be trained: {what}",
+        10,
+    )
 
 
 def test_a_weight_that_is_not_a_number_is_named():
