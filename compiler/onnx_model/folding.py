@@ -1,7 +1,8 @@
 """Shape inference and constant folding, in turn, until neither finds anything new."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from edgekiln.compiler.onnx_model import control_flow, operators, rewriting, sizes
 from edgekiln.compiler.onnx_model.constant_result import constant_result
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_Extent = TypeVar("_Extent", int, int | None)
+_TAKING = ("Gather", "Slice")  # elements, and compute nothing
 # Results larger than their operands, by as much as the values of these say.
 _GROWING = frozenset("ConstantOfShape Expand OneHot Pad Range Resize Tile Upsample".split())
 
@@ -41,7 +44,14 @@ def fold(model: "onnx.ModelProto") -> int:
     import onnx
 
     graph = model.graph
-    shapes = _static_shapes(graph)
+    extents = _extents(graph)
+    shapes = {
+        name: tuple(extent for extent in known if extent is not None)
+        for name, known in extents.items()
+        if None not in known
+    }
+    # Of shapes that are open in part: what Shape gives, and what takes of it what is not.
+    parts: dict[str, tuple[int | None, ...]] = {}
     constants = {weight.name: onnx.numpy_helper.to_array(weight) for weight in graph.initializer}
     opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
     kept, made, count = [], [], 0
@@ -53,6 +63,8 @@ def fold(model: "onnx.ModelProto") -> int:
             count += 1
             continue
         results = _computed(node, constants, shapes, model)
+        if results is None:
+            results = _of_parts(node, extents, parts, constants, model)
         if results is None:
             kept.append(node)
             continue
@@ -74,12 +86,15 @@ def fold(model: "onnx.ModelProto") -> int:
     return count
 
 
-def _static_shapes(graph: "onnx.GraphProto") -> dict[str, tuple[int, ...]]:
+def _extents(graph: "onnx.GraphProto") -> dict[str, tuple[int | None, ...]]:
+    """The shapes of tensors whose number of axes is known; None for an open extent."""
     found = {}
     for value in (*graph.input, *graph.value_info, *graph.output):
         kind = value.type.tensor_type
-        if kind.HasField("shape") and all(d.HasField("dim_value") for d in kind.shape.dim):
-            found[value.name] = tuple(d.dim_value for d in kind.shape.dim)
+        if kind.HasField("shape"):
+            found[value.name] = tuple(
+                d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim
+            )
     return found
 
 
@@ -111,9 +126,46 @@ def _of_shape(node: "onnx.NodeProto", shape: tuple[int, ...]) -> "NDArray[np.gen
 
     if node.op_type == "Size":
         return np.asarray(math.prod(shape), np.int64)
+    return np.asarray(_cut(node, shape), np.int64)
+
+
+def _cut(node: "onnx.NodeProto", extents: tuple[_Extent, ...]) -> tuple[_Extent, ...]:
+    """The extents that a Shape gives."""
     given = operators.attributes(node)
     # Shape-15 clamps its bounds, and counts negative ones from the end, as Python's slices do.
-    return np.asarray(shape[given.get("start", 0) : given.get("end")], np.int64)
+    return extents[given.get("start", 0) : given.get("end")]
+
+
+def _of_parts(
+    node: "onnx.NodeProto",
+    extents: Mapping[str, tuple[int | None, ...]],
+    parts: dict[str, tuple[int | None, ...]],
+    constants: "dict[str, NDArray[np.generic]]",
+    model: "onnx.ModelProto",
+) -> "list[NDArray[np.generic]] | None":
+    """What a node takes of a shape that is open in part; None where some of that is open.
+
+    Args:
+        parts: by the tensors that hold them; what the node gives is added.
+    """
+    import numpy as np
+
+    if node.op_type == "Shape" and node.input[0] in extents:
+        parts[node.output[0]] = _cut(node, extents[node.input[0]])
+    known = parts.get(node.input[0]) if node.op_type in _TAKING else None
+    if known is None or not all(name in constants for name in node.input[1:] if name):
+        return None
+    # Whatever it takes, by the places of that.
+    places = {node.input[0]: np.arange(len(known), dtype=np.int64)}
+    found = _evaluated(node, {**constants, **places}, model)
+    if found is None:
+        return None
+    taken = tuple(known[int(place)] for place in found[0].reshape(-1))
+    if None not in taken:
+        return [np.array(taken, np.int64).reshape(found[0].shape)]
+    if found[0].ndim == 1:
+        parts[node.output[0]] = taken
+    return None
 
 
 def _like(graph: "onnx.GraphProto", name: str) -> "NDArray[np.generic]":

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import onnx
 
 NO_FORM = "has no integer form"
-_FARTHEST_CODED = 127 * LARGEST_SCALE
+FARTHEST_CODED = 127 * LARGEST_SCALE
 Shape = tuple[Extent, ...]
 
 
@@ -60,7 +60,7 @@ def _beyond_codes(facts: ModelFacts, node: "onnx.NodeProto") -> str | None:
     floats = [value for value in values if value.dtype.kind == "f"]
     if not all(np.isfinite(value).all() for value in floats):
         return "its constant is not finite"
-    if any((abs(value) > _FARTHEST_CODED).any() for value in floats):
+    if any((abs(value) > FARTHEST_CODED).any() for value in floats):
         return "its constant is larger than codes can stand for"
     return None
 

@@ -79,8 +79,9 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     except UnsupportedError:
         operators.check(ready)  # which knows better than ONNX Runtime what is wrong
         raise
-    while folding.fold(ready):  # what ONNX Runtime does not: ConstantOfShape
-        ready = _simplify(ready)
+    # What ONNX Runtime does not: ConstantOfShape, and the parts of a shape that are not open.
+    while folding.fold(shaped := rewriting.with_shapes(ready)):
+        ready = _simplify(shaped)
     ready = _as_one(ready)
     resize.in_products(ready, all_but_repeats=True)
     rewrites.add_from_sub(ready)

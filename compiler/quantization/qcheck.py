@@ -61,15 +61,19 @@ class Structure:
 
 
 def inspect(
-    model: "onnx.ModelProto", exclude: Sequence[str] = (), spared: Collection[str] = ()
+    model: "onnx.ModelProto",
+    exclude: Sequence[str] = (),
+    spared: Collection[str] = (),
+    far: Collection[str] = (),
 ) -> Structure:
     """Sort every operation, and check scales, zero points, weights and biases.
 
     Args:
         exclude: patterns of the names of nodes that the user leaves float.
         spared: names of nodes that are float for the sake of accuracy.
+        far: names of nodes that are float because of their numbers.
     """
-    graph = _Graph(model, spared)
+    graph = _Graph(model, {*spared, *far})
     integer: list[str] = []
     floats: list[FloatNode] = []
     violations = [text for node in model.graph.node for text in graph.bad_parameters(node)]
@@ -88,6 +92,8 @@ def inspect(
             reason = "excluded"
         if node.name in spared:
             reason = "for what the limits demand"
+        if node.name in far:
+            reason = "no code stands for numbers as large as its own"
         floats.append(FloatNode(name=node.name, op=node.op_type, reason=reason))
     return Structure(integer=tuple(integer), floats=tuple(floats), violations=tuple(violations))
 

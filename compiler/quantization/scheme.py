@@ -8,6 +8,7 @@ from edgekiln.compiler.onnx_model.rewriting import facts_of
 from edgekiln.compiler.quantization import qdq, recurrent_codes
 from edgekiln.compiler.quantization.idle_moves import without_idle_moves
 from edgekiln.compiler.quantization.joint import joint_ranges
+from edgekiln.compiler.quantization.limits import FARTHEST_CODED
 from edgekiln.compiler.quantization.narrow_tables import with_narrow_tables
 from edgekiln.compiler.quantization.products import (
     WEIGHT_BITS,
@@ -39,12 +40,24 @@ class Scheme:
     def nodes(self) -> "list[onnx.NodeProto]":
         """Those that become integer. What only moves values does so beside one that computes."""
         found = qdq.quantized_nodes(self.model, self.exclude)
-        left = [node for node in found if node.name not in self.floats]
+        left = [node for node in found if node.name not in self.floats and not self._is_far(node)]
         if len(left) < len(found):
             left = list(recurrent_codes.in_codes(facts_of(self.model), left))
-        if not (self.floats or self.exclude):
+        elif not (self.floats or self.exclude):
             return left
         return without_idle_moves(left, {weight.name for weight in self.model.graph.initializer})
+
+    @property
+    def far(self) -> frozenset[str]:
+        """The names of those that stay float because of their numbers, such as the least float32
+        of a mask: no code stands for them.
+        """
+        found = qdq.quantized_nodes(self.model, self.exclude)
+        return frozenset(node.name for node in found if self._is_far(node))
+
+    def _is_far(self, node: "onnx.NodeProto") -> bool:
+        ranges = (self.ranges.get(name, (0.0, 0.0)) for name in (*node.input, *node.output))
+        return any(max(-low, high) > FARTHEST_CODED for low, high in ranges)
 
     def quantized(self) -> "onnx.ModelProto":
         """The int8 model."""
@@ -69,7 +82,7 @@ class Scheme:
     def _in_parts(
         self, nodes: "list[onnx.NodeProto]", ranges: Mapping[str, Range]
     ) -> "onnx.ModelProto":
-        made = qdq.quantize(self.model, nodes, ranges, self.floats)
+        made = qdq.quantize(self.model, nodes, ranges, self.floats | self.far)
         weights = ModelWeights(made)
         alone = biases_alone(self.model, made)
         for product in products(made):

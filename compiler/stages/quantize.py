@@ -180,7 +180,7 @@ class QuantizeStage(QuantizedTraining):
                 retrain if self.qat_epochs else None,
             )  # fmt: skip
             ctx.notes.extend(notes)
-            quantized, spared = found.quantized, found.scheme.floats
+            scheme, quantized, spared = found.scheme, found.quantized, found.scheme.floats
             sqnr_db = judge.verdict(quantized).sqnr_db
         elif sqnr_db < _ROUNDED_DB and (sums := residual_sums(model)):
             ctx.notes.append(
@@ -191,7 +191,7 @@ class QuantizeStage(QuantizedTraining):
             quantized = retrain(quantized, scheme.model)
             sqnr_db = judge.verdict(quantized).sqnr_db
         chosen = next((result for result in results if result.model is quantized), None)
-        structure = qcheck.inspect(quantized, self.exclude, spared)
+        structure = qcheck.inspect(quantized, self.exclude, spared, scheme.far)
         if not structure.integer:
             raise quantize_refusals.nothing_to_quantize(structure, self.exclude)
         # What learned from labels was chosen by them, and may differ from the float model.
