@@ -15,9 +15,10 @@ from tests.compiler.float_models import make
 
 LEAST = float(np.finfo(np.float32).min)
 ROWS, WIDTH = 6, 16
-CONSTANTS = {
-    "zero": np.array([0]), "one": np.array([1]), "two": np.array([2]), "least": np.float32(LEAST),
-    "nought": np.float32(0), "ones": np.float32(1),
+CONSTANTS: dict[str, np.ndarray] = {
+    "zero": np.array([0]), "one": np.array([1]), "two": np.array([2]),
+    "least": np.array(LEAST, np.float32), "nought": np.array(0, np.float32),
+    "ones": np.array(1, np.float32),
 }  # fmt: skip
 # As PyTorch exports `is_causal=True`: the mask comes from a part of a shape that is open.
 CAUSAL = """
@@ -48,7 +49,7 @@ def attention(mask: str) -> onnx.ModelProto:
         o = MatMul (p, v)
         y = MatMul (o, wo)
     """
-    weights = {"wv": (WIDTH, WIDTH), "wo": (WIDTH, 4)}
+    weights: dict[str, tuple[int, ...]] = {"wv": (WIDTH, WIDTH), "wo": (WIDTH, 4)}
     used = {name: value for name, value in CONSTANTS.items() if name in re.findall(r"\w+", body)}
     return make(body, weights, x=f"N, {ROWS}, {WIDTH}", y=f"N, {ROWS}, 4", constants=used)
 
