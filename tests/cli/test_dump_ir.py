@@ -38,7 +38,8 @@ def test_compile_writes_the_graphs_out_and_finds_the_same_program(cli: Cli, tmp_
     assert again.exit_code == 0, again.stderr
     assert json.loads(again.stdout)["cached"]
     dumps = sorted(file.name for file in Path("ir").iterdir())
-    assert (dumps[0], dumps[-1]) == ("00-imported.txt", "16-concat_in_place.txt")
+    last = f"{len(dumps) - 1:02d}-concat_in_place.txt"  # a file a pass
+    assert (dumps[0], dumps[-1]) == ("00-imported.txt", last)
     assert "y_q: uint8[1,4,8,8]" in Path("ir", dumps[-1]).read_text()
 
 
