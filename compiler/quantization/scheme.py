@@ -40,7 +40,8 @@ class Scheme:
     def nodes(self) -> "list[onnx.NodeProto]":
         """Those that become integer. What only moves values does so beside one that computes."""
         found = qdq.quantized_nodes(self.model, self.exclude)
-        left = [node for node in found if node.name not in self.floats and not self._is_far(node)]
+        spared = self.floats | self._of_far_tensors(found)
+        left = [node for node in found if node.name not in spared]
         if len(left) < len(found):
             left = list(recurrent_codes.in_codes(facts_of(self.model), left))
         elif not (self.floats or self.exclude):
@@ -52,12 +53,21 @@ class Scheme:
         """The names of those that stay float because of their numbers, such as the least float32
         of a mask: no code stands for them.
         """
-        found = qdq.quantized_nodes(self.model, self.exclude)
-        return frozenset(node.name for node in found if self._is_far(node))
+        if not self._far_tensors:  # of nearly all models: their nodes need not be found for it
+            return frozenset()
+        return self._of_far_tensors(qdq.quantized_nodes(self.model, self.exclude))
 
-    def _is_far(self, node: "onnx.NodeProto") -> bool:
-        ranges = (self.ranges.get(name, (0.0, 0.0)) for name in (*node.input, *node.output))
-        return any(max(-low, high) > FARTHEST_CODED for low, high in ranges)
+    @property
+    def _far_tensors(self) -> frozenset[str]:
+        ranges = self.ranges.items()
+        return frozenset(name for name, (low, high) in ranges if max(-low, high) > FARTHEST_CODED)
+
+    def _of_far_tensors(self, nodes: "list[onnx.NodeProto]") -> frozenset[str]:
+        """The names of those that read or make such a tensor."""
+        far = self._far_tensors
+        return frozenset(
+            node.name for node in nodes if not far.isdisjoint((*node.input, *node.output))
+        )
 
     def quantized(self) -> "onnx.ModelProto":
         """The int8 model."""
