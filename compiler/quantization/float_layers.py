@@ -53,13 +53,16 @@ def cheapest(
     layers = {unit.name: unit for unit in units(scheme)}
     noise = {name: 10.0 ** (-each_db / 10.0) for name, each_db in signal_db.items()}
     by_noise = sorted(layers, key=lambda name: -noise[name])
-    by_price = sorted(layers, key=lambda name: -noise[name] / _cost(layers[name]))
+    price = {name: noise[name] / _cost(unit) for name, unit in layers.items()}
+    by_price = sorted(layers, key=lambda name: -price[name])
     search = _Search(scheme, judge, layers, meets, advance)
     found = [search.first_of(order) for order in dict.fromkeys((tuple(by_noise), tuple(by_price)))]
     enough = [choice for choice in found if choice is not None and meets(choice.verdict)]
     if not enough:
         return next((choice for choice in found if choice is not None), None)
-    return search.without_spare(min(enough, key=lambda choice: choice.cost))
+    least = min(enough, key=lambda choice: choice.cost)
+    # First those that give back most for the noise that they bring.
+    return search.without_spare(least, sorted(least.layers, key=lambda name: price[name]))
 
 
 def _cost(unit: QuantizedUnit) -> int:
@@ -102,10 +105,9 @@ class _Search:
                 least = middle
         return self._tried(order[:most])
 
-    def without_spare(self, choice: FloatChoice) -> FloatChoice:
-        """The choice without the layers that are not needed; the dearest are tried first."""
-        dearest = sorted(choice.layers, key=lambda name: -_cost(self._layers[name]))
-        for name in dearest[:_TRIALS]:
+    def without_spare(self, choice: FloatChoice, order: Sequence[str]) -> FloatChoice:
+        """The choice without the layers that are not needed, of the first of `order`."""
+        for name in order[:_TRIALS]:
             rest = [each for each in choice.layers if each != name]
             if rest and self._enough(rest):
                 choice = self._tried(rest)

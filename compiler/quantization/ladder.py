@@ -46,6 +46,7 @@ AS_IT_IS, TRAINED = "as it is", "training"
 SUMS, ACTIVATIONS = "residual sums in float", "activations in float"
 FLOAT_WEIGHTS = "weights in float, the most that rounding can give"
 _HALF_DB = 3.0  # what a signal gains with half of its noise
+_WORTH_DB = 1.0  # with a fifth of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +85,14 @@ class Climb:
         if not self._surely(now.verdict):
             now = self._transformed(now)
         if not self._surely(now.verdict):
-            now = self._corrected(now)
+            now, base = self._corrected(now)
             if not self._surely(now.verdict) and self.retrain is not None:
                 now = self._trained(now, self.retrain)
             if not self._surely(now.verdict):
                 # Of what was corrected, which has other weak places than what was not; asked of
                 # every layer, which takes long, only where layers have to be chosen.
-                sensitivity = self._sensitivity(now.scheme)
-                now = self._in_float(now, sensitivity)
+                sensitivity = self._sensitivity(base.scheme)
+                now = self._in_float(now, base, sensitivity)
         chosen = self._chosen(now)
         ladder = Ladder(
             limits=self.limits.lost,
@@ -132,8 +133,15 @@ class Climb:
         self._note(tried, kept=better)
         return tried if better else now
 
-    def _corrected(self, now: Attempt) -> Attempt:
-        """Correction after correction; one that takes from the signal is undone."""
+    def _corrected(self, now: Attempt) -> tuple[Attempt, Attempt]:
+        """Correction after correction; one that takes from the signal is undone.
+
+        Returns:
+            What they make of it; and what of it layers in float are to begin with. Where a few
+            layers make nearly all of the noise, what little a correction gives is fitted to that,
+            and takes from what is left once those are float.
+        """
+        base = now
         for name, correction in self.corrections.items():
             if name == ROUNDING and not self._rounding_helps(now):
                 continue
@@ -141,12 +149,13 @@ class Climb:
             if scheme is now.scheme:
                 continue
             tried = self._candidate(name, scheme)
-            better = self._signal_db(tried.verdict) > self._signal_db(now.verdict)
-            self._note(tried, kept=better)
-            now = tried if better else now
+            gain_db = self._signal_db(tried.verdict) - self._signal_db(now.verdict)
+            self._note(tried, kept=gain_db > 0)
+            now = tried if gain_db > 0 else now
+            base = tried if gain_db >= _WORTH_DB else base
             if self._surely(now.verdict):
                 break
-        return now
+        return now, base
 
     def _rounding_helps(self, now: Attempt) -> bool:
         """Whether learned rounding, which takes longest, is worth it: where weights that are not
@@ -162,9 +171,12 @@ class Climb:
             self._note(bound, kept=False)
         return helps
 
-    def _in_float(self, now: Attempt, sensitivity: Sequence[LayerSensitivity]) -> Attempt:
+    def _in_float(
+        self, now: Attempt, base: Attempt, sensitivity: Sequence[LayerSensitivity]
+    ) -> Attempt:
+        """The base with layers in float if that suffices."""
         choice = cheapest(
-            now.scheme,
+            base.scheme,
             self.judge,
             {each.name: self._signal_db(each) for each in sensitivity},
             self._surely,
@@ -177,7 +189,7 @@ class Climb:
             scheme=choice.scheme,
             quantized=choice.quantized,
             verdict=choice.verdict,
-            float_layers=(*now.float_layers, *choice.layers),
+            float_layers=(*base.float_layers, *choice.layers),
         )
         self._tried.append(found)
         suffices = self._surely(found.verdict)

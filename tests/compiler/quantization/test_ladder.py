@@ -132,6 +132,24 @@ def test_a_correction_that_takes_from_the_signal_is_undone(net: Bench) -> None:
     assert ladder.rungs[1].sqnr_db < ladder.rungs[0].sqnr_db
 
 
+@pytest.mark.parametrize(("share", "kept"), [(0.8, False), (0.5, True)])
+def test_layers_in_float_begin_without_a_correction_that_gave_next_to_nothing(
+    net: Bench, share: float, kept: bool
+) -> None:
+    """It was fitted to the noise of a layer that is float then."""
+    low, high = net.scheme.ranges[BROKEN]
+
+    def narrower(scheme: Scheme, _bench: object) -> Scheme:
+        return replace(scheme, ranges=dict(scheme.ranges) | {BROKEN: (share * low, share * high)})
+
+    scheme, ladder = climb(net, 1.0, corrections={"narrower": narrower})
+    corrected = ladder.rungs[1]
+    assert corrected.kept
+    assert (corrected.sqnr_db - ladder.rungs[0].sqnr_db >= 1.0) == kept
+    assert ladder.rungs[-1].name == "layers in float"
+    assert (scheme.ranges[BROKEN] != net.scheme.ranges[BROKEN]) == kept
+
+
 def test_a_correction_that_suffices_ends_the_climb(net: Bench) -> None:
     def right(scheme: Scheme, _bench: object) -> Scheme:
         return replace(scheme, ranges=ranges_of(net))

@@ -1,0 +1,1 @@
+"""DTLN's suppression of noise: how near the int8 program is, and how fast."""
