@@ -52,7 +52,9 @@ def read_torch_file(path: Path) -> Any:  # whatever somebody saved
             f"{path}: holds Python objects, not only tensors",
             hint="loading it could run code: save it by torch.save(model.state_dict(), path)",
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
         raise damaged from error
 
 
@@ -83,3 +85,16 @@ def is_state(content: object) -> "TypeGuard[dict[str, Tensor]]":
         isinstance(name, str) and isinstance(tensor, torch.Tensor)
         for name, tensor in content.items()
     )
+
+
+def tensor_fault(tensor: "Tensor") -> str | None:
+    """What keeps a tensor's numbers from being a module's: it is none of plain, dense ones."""
+    import torch
+
+    if tensor.is_meta:
+        return "has no numbers: it was saved from the device 'meta'"
+    if tensor.layout is not torch.strided:
+        return f"is {str(tensor.layout).removeprefix('torch.')}, not dense"
+    if tensor.is_quantized:
+        return "holds codes of a quantized model, not floats"
+    return "is complex" if tensor.is_complex() else None
