@@ -30,7 +30,7 @@ def roi_align(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
     if _mode(facts, given) != "half_pixel" or not dtype:
         return None
     scale = given.get("spatial_scale", 1.0)
-    by_size = given.get("sampling_ratio", 0) == 0 and not _have_sizes(facts, node.input[1])
+    by_size = given.get("sampling_ratio", 0) == 0 and not _have_sizes(facts, node.input[1], scale)
     if scale == 1 and not by_size:
         return None
     w = NodeWriter(facts=facts, node=node)
@@ -55,8 +55,12 @@ def _mode(facts: "ModelFacts", given: "dict[str, object]") -> object:
     return given.get("coordinate_transformation_mode", default)
 
 
-def _have_sizes(facts: "ModelFacts", boxes: str) -> bool:
-    """Whether these boxes are what `roi_align` made of others."""
+def _have_sizes(facts: "ModelFacts", boxes: str, scale: float) -> bool:
+    """Whether these boxes are constants with sizes, or what `roi_align` made of others."""
+    known = facts.constants.get(boxes)
+    if known is not None:
+        corners = known * known.dtype.type(scale) - known.dtype.type(0.5)
+        return bool((corners[:, 2:] > corners[:, :2]).all())
     maker = facts.makers.get(boxes)
     instead = maker and maker.op_type == "Where" and facts.constants.get(maker.input[2])
     return isinstance(instead, np.ndarray) and np.array_equal(instead, _BOX)

@@ -47,9 +47,14 @@ def test_regions_are_onnxruntimes(tmp_path: Path, scale: float, samples: int, pi
     np.testing.assert_allclose(found.astype(np.float32), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_region_that_was_written_in_others_stays_as_it_is() -> None:
+@pytest.mark.parametrize("boxes", ["x", "constant"])
+def test_a_region_that_was_written_in_others_stays_as_it_is(boxes: str) -> None:
     model = float_models.make(
-        "y = RoiAlign <spatial_scale = 0.5> (x, boxes, of)\n", {}, x="2, 3, 9, 12", y="5, 3, 1, 1",
-        constants={"boxes": np.array(BOXES, np.float32), "of": np.zeros(5, np.int64)},
+        f"y = RoiAlign <spatial_scale = 0.5> (image, {boxes}, of)\n", {}, x="5, 4", y="5, 3, 1, 1",
+        constants={
+            "image": np.zeros((2, 3, 9, 12), np.float32),
+            "constant": np.array(BOXES, np.float32),
+            "of": np.zeros(5, np.int64),
+        },
     )  # fmt: skip
     assert [write_in_others(model), write_in_others(model)] == [1, 0]
