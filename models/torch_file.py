@@ -8,6 +8,8 @@ from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.limits import open_regular, reading_hint
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
 _SCRIPT, _PROGRAM = "a TorchScript archive", "an exported program (.pt2)"
@@ -87,8 +89,21 @@ def is_state(content: object) -> "TypeGuard[dict[str, Tensor]]":
     )
 
 
-def tensor_fault(tensor: "Tensor") -> str | None:
-    """What keeps a tensor's numbers from being a module's: it is none of plain, dense ones."""
+def check_plain(path: Path, tensors: "Mapping[str, Tensor]") -> None:
+    """See that the tensors of a file hold numbers that a module's parameters can take.
+
+    Raises:
+        InputError: one is not dense, or holds codes, complex numbers or nothing.
+    """
+    for name, tensor in tensors.items():
+        if fault := _fault(tensor):
+            raise InputError(
+                f"{path}: its tensor {name} {fault}",
+                hint="save the state dict of a plain float model",
+            )
+
+
+def _fault(tensor: "Tensor") -> str | None:
     import torch
 
     if tensor.is_meta:
