@@ -18,7 +18,7 @@ from edgekiln.models.interface import check_fits, in_forwards_order, is_plain
 from edgekiln.models.module_ends import INPUT, OUTPUT, ModuleInput, ends_of
 from edgekiln.models.spec import Value
 from edgekiln.models.tasks.heads import is_known
-from edgekiln.models.torch_file import is_state, read_torch_file
+from edgekiln.models.torch_file import check_plain, is_state, read_torch_file
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.files import written_whole
@@ -212,6 +212,7 @@ def load_checkpoint(path: Path) -> "dict[str, Tensor]":
             f"{path}: not a checkpoint: expected names and tensors, found {_described(content)}",
             hint="save it by torch.save(model.state_dict(), path)",
         )
+    check_plain(path, tensors)
     return tensors
 
 

@@ -8,6 +8,8 @@ from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.limits import open_regular, reading_hint
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
 _SCRIPT, _PROGRAM = "a TorchScript archive", "an exported program (.pt2)"
@@ -52,7 +54,9 @@ def read_torch_file(path: Path) -> Any:  # whatever somebody saved
             f"{path}: holds Python objects, not only tensors",
             hint="loading it could run code: save it by torch.save(model.state_dict(), path)",
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
         raise damaged from error
 
 
@@ -83,3 +87,29 @@ def is_state(content: object) -> "TypeGuard[dict[str, Tensor]]":
         isinstance(name, str) and isinstance(tensor, torch.Tensor)
         for name, tensor in content.items()
     )
+
+
+def check_plain(path: Path, tensors: "Mapping[str, Tensor]") -> None:
+    """See that the tensors of a file hold numbers that a module's parameters can take.
+
+    Raises:
+        InputError: one is not dense, or holds codes, complex numbers or nothing.
+    """
+    for name, tensor in tensors.items():
+        if fault := _fault(tensor):
+            raise InputError(
+                f"{path}: its tensor {name} {fault}",
+                hint="save the state dict of a plain float model",
+            )
+
+
+def _fault(tensor: "Tensor") -> str | None:
+    import torch
+
+    if tensor.is_meta:
+        return "has no numbers: it was saved from the device 'meta'"
+    if tensor.layout is not torch.strided:
+        return f"is {str(tensor.layout).removeprefix('torch.')}, not dense"
+    if tensor.is_quantized:
+        return "holds codes of a quantized model, not floats"
+    return "is complex" if tensor.is_complex() else None

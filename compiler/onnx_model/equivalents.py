@@ -16,6 +16,7 @@ from edgekiln.compiler.onnx_model import (
     operators,
     patches,
     recurrent,
+    regions,
     selection,
 )
 from edgekiln.compiler.onnx_model.node_writer import NodeWriter
@@ -216,6 +217,7 @@ _RULES: "dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]" = {
     "ReduceMax": number_types.reduced_truths,
     "ReduceMean": no_ops.mean,
     "ReduceMin": number_types.reduced_truths,
+    "RoiAlign": regions.roi_align,
     "STFT": fourier.stft,
     "Split": _results_with_elements,
     "Swish": number_types.swish,

@@ -1,5 +1,6 @@
 """What is no module artifact is refused by what is wrong with it, and nothing in it is run."""
 
+import random
 import zipfile
 
 import pytest
@@ -49,6 +50,53 @@ def test_a_foreign_or_truncated_file_is_refused(tmp_path, made):
     for path in (text, cut, archive):
         assert _refusal(path) == f"{path}: not a file of torch.save, or damaged"
     assert _refusal(tmp_path / "none.pt") == f"{tmp_path / 'none.pt'}: no such file"
+
+
+def _mutated(content, chance):
+    """The bytes of a pickle after up to three of its bytes were changed, dropped or added."""
+    content = bytearray(content)
+    for _ in range(chance.randint(1, 3)):
+        at, byte = chance.randrange(len(content)), chance.randrange(256)
+        start, stop, new = chance.choice([(0, 1, [byte]), (0, 2, []), (0, 0, [byte])])
+        content[at + start : at + stop] = bytes(new)
+    return bytes(content)
+
+
+def test_a_damaged_pickle_in_a_whole_archive_is_refused_or_read(tmp_path):
+    """An archive's own checksums are made by whoever writes it."""
+    whole, path = tmp_path / "whole.pt", tmp_path / "damaged.pt"
+    torch.save({"state_dict": nn.Linear(2, 1).state_dict(), "epoch": 3}, whole)
+    chance, messages = random.Random(0), []
+    for _ in range(300):
+        with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w") as new:
+            for name in old.namelist():
+                content = old.read(name)
+                is_pickle = name.endswith("data.pkl")
+                new.writestr(name, _mutated(content, chance) if is_pickle else content)
+        try:
+            artifact.load_checkpoint(path)
+        except InputError as error:
+            messages.append(error.message)
+    assert len(messages) > 100
+    assert all(message.startswith(f"{path}: ") for message in messages)
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated", "ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize(
+    ("tensor", "fault"),
+    [
+        (torch.ones(2, 3).to_sparse(), "is sparse_coo, not dense"),
+        (torch.ones(2, 3, device="meta"), "has no numbers: it was saved from the device 'meta'"),
+        (torch.ones(2, 3, dtype=torch.complex64), "is complex"),
+        ("quantized", "holds codes of a quantized model, not floats"),
+    ],
+)
+def test_a_checkpoint_of_other_than_plain_tensors_is_refused(tmp_path, tensor, fault):
+    if isinstance(tensor, str):
+        tensor = torch.quantize_per_tensor(torch.ones(2, 3), 0.1, 0, torch.qint8)
+    path = tmp_path / "odd.pt"
+    torch.save({"weight": tensor, "bias": torch.ones(2)}, path)
+    assert _refusal(path, artifact.load_checkpoint) == f"{path}: its tensor weight {fault}"
 
 
 def test_a_checkpoint_is_not_a_module_artifact(tmp_path):
