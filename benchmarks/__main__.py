@@ -109,6 +109,9 @@ def run(
         precisions = tuple(p for p in PRECISIONS if p in precision.split(","))
         pythons = (*peers_python, sys.executable)
         workshop = Workshop(work, target, pythons)
+        # Both are asked before anything is built, which takes long.
+        rows = () if build_only else record.kept(out, target, held=hold)
+        way = _held(workshop) if hold and not build_only else measure.as_it_is
         # All of it before anything is timed: compilers and converters would disturb what runs
         # beside them.
         if not time_only:
@@ -118,7 +121,13 @@ def run(
                 click.echo(f"{network.name}: prepared; without {missing or 'nothing'}", err=True)
         if not build_only:
             counts = [int(count) for count in threads.split(",")]
-            _time(workshop, chosen, precisions, counts, hold, trials, seconds, out)
+            from edgekiln.benchmarks import peak
+
+            found = record.Results(
+                machine=host.machine(), target=target, held=hold, trials=trials,
+                seconds=seconds, peaks=peak.peaks(target), rows=rows,
+            )  # fmt: skip
+            _time(workshop, chosen, precisions, counts, found, way, out)
     except EdgeKilnError as error:
         click.echo(f"error: {error.message}\n hint: {error.hint}", err=True)
         sys.exit(error.exit_code)
@@ -133,31 +142,24 @@ def _networks(suite: str, names: str) -> list[Network]:
     return chosen
 
 
+def _held(workshop: Workshop) -> measure.Held:
+    from edgekiln.benchmarks import held
+
+    workshop.folder.mkdir(parents=True, exist_ok=True)
+    return held.held_to(workshop.target, workshop.folder)
+
+
 def _time(
     workshop: Workshop,
     chosen: list[Network],
     precisions: tuple[Precision, ...],
     threads: list[int],
-    hold: bool,
-    trials: int,
-    seconds: float,
+    found: record.Results,
+    way: measure.Held,
     out: Path,
 ) -> None:
-    from edgekiln.benchmarks import held, peak
-
+    """Time each network, and add its row to what was found before."""
     out.mkdir(parents=True, exist_ok=True)
-    way = held.held_to(workshop.target, workshop.folder) if hold else measure.as_it_is
-    # Of earlier runs; a row of the same network and number of threads is replaced.
-    kept = record.load(out / "results.json")
-    found = record.Results(
-        machine=host.machine(),
-        target=workshop.target,
-        held=hold,
-        trials=trials,
-        seconds=seconds,
-        peaks=peak.peaks(workshop.target),
-        rows=kept.rows if kept else (),
-    )
     # Of all suites, for the file may hold rows of another one.
     order = [network.name for suite in networks.SUITES.values() for network in suite]
     for count in threads:
@@ -167,12 +169,12 @@ def _time(
                 workshop.home(network),
                 precisions=precisions,
                 threads=count,
-                trials=trials,
-                seconds=seconds,
+                trials=found.trials,
+                seconds=found.seconds,
                 held=way,
             )
             found = found.with_row(row, order)
-            record.save(out / "results.json", found)  # what is measured stays
+            record.save(out / record.FILE, found)  # what is measured stays
             ratio = row.speedup("int8")
             said = f"{ratio:.2f}× over the fastest int8 peer" if ratio else "measured"
             click.echo(f"{network.name}, {count} threads: {said}", err=True)

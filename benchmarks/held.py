@@ -93,7 +93,13 @@ def held_to(target: str, folder: Path) -> Held:
 
     Raises:
         ConfigError: no such target.
-        MissingToolError: there is no compiler.
+        MissingToolError: there is no compiler, or CPUID cannot fault here.
     """
     own = f"LD_PRELOAD={library(folder).resolve()}", f"HELD_CPUID={cuts(profile.load(target))}"
+    # What does nothing is held first: engines that cannot be would only be missing in the results.
+    run = subprocess.run(["env", *own, "true"], capture_output=True, text=True, check=False)
+    if run.returncode:
+        why = run.stderr.strip().removeprefix("error: ") or f"`true` ends with {run.returncode}"
+        hint = "measure without --hold, or where /proc/cpuinfo has cpuid_fault (Intel, bare metal)"
+        raise MissingToolError(f"peers cannot be held: {why}", hint)
     return lambda words: ["env", *own, *words]

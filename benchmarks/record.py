@@ -8,9 +8,11 @@ from pathlib import Path
 
 from edgekiln.compiler.build.recipe import Precision
 from edgekiln.runtime import codec
+from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.host import Machine
 
 SCHEMA = "edgekiln.benchmarks/2"
+FILE = "results.json"  # in the directory of the results
 OURS = "edgekiln"
 # The runner takes its clock's own time off each layer's: what is left of less than this is noise.
 SHORTEST_S = 100e-9
@@ -132,6 +134,28 @@ def load(path: Path) -> Results | None:
         return codec.decode(Results, json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError):
         return None
+
+
+def kept(folder: Path, target: str, *, held: bool) -> tuple[NetworkRow, ...]:
+    """The rows of earlier runs, which the results keep beside the new ones.
+
+    Raises:
+        ConfigError: they are of another target, or of peers that were held where these are not.
+    """
+    found = load(folder / FILE)
+    if found is None:
+        return ()
+    for before, now in ((f"of {found.target}", f"of {target}"), (_ways(found.held), _ways(held))):
+        if before != now:
+            raise ConfigError(
+                f"the results in {folder} are {before}, and these would be {now}",
+                "name another directory with --out",
+            )
+    return found.rows
+
+
+def _ways(held: bool) -> str:
+    return "of held peers" if held else "of peers that are not held"
 
 
 def save(path: Path, results: Results) -> None:

@@ -38,6 +38,8 @@ def against_front(result: JobResult, front: FrontResult, name: str) -> FrontVerd
     """
     if front.target != result.target:
         return _unjudged(f"{name} is of {front.target}, and this is for {result.target}")
+    if not front.front:
+        return _unjudged(f"{name} has no point that is on the front")
     measures = front.measures[: len(front.objectives)]
     own: list[SpreadValue] = []
     rows: list[list[SpreadValue]] = [[] for _ in front.front]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.onnx_model.model_inputs import Inputs, ModelInputs
+from edgekiln.compiler.quantization.softmax_views import leading_to_softmax, softmax_views
 from edgekiln.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,8 +18,7 @@ BINS = 2048
 LEVELS = 255  # steps of an int8 range
 # Of all observed activations of one run together; samples are cut into runs that stay below.
 BUDGET_BYTES = 128 * 2**20
-# What lies so far below the largest value of its row is exp(-16), a ten-millionth, to a softmax.
-_SEEN = np.float32(16)
+_LEAST = float(np.finfo(np.float32).min)  # what -inf counts as
 
 Range = tuple[float, float]
 # By batch size: the inputs of calls, the same samples each time.
@@ -80,10 +80,11 @@ class Observer:
         made = [name for name in self._wanted if name not in kept]
         self._session = open_session(with_outputs(model, made), optimize=True)
         self._batch = batch
-        self._softmaxes = softmax_axes(model)
+        self._views, self._masks = softmax_views(model), leading_to_softmax(model)
 
     def ranges(self, batches: Batches) -> dict[str, Range]:
-        """Lowest and highest value of each tensor, widened to hold 0.
+        """Lowest and highest value of each tensor, widened to hold 0. A mask may hold -inf, which
+        counts as the least float32.
 
         Raises:
             InputError: an activation is NaN or infinite; the message names the tensor.
@@ -93,7 +94,9 @@ class Observer:
             for name, array in values.items():
                 low, high = found.get(name, (0.0, 0.0))
                 low, high = min(low, float(array.min())), max(high, float(array.max()))
-                if not np.isfinite(array).all():
+                if name in self._masks and high < np.inf and not np.isnan(array).any():
+                    low = max(low, _LEAST)
+                elif not np.isfinite(array).all():
                     raise InputError(
                         f"activation {name!r} is NaN or infinite on the calibration data",
                         hint="check the weights, and the data's scale, mean and std",
@@ -124,17 +127,18 @@ class Observer:
             if self._wanted:
                 values |= dict(zip(self._wanted, self._session(x, self._wanted), strict=True))
             yield {
-                name: self._seen(name, array)
+                name: self._seen(name, array, values)
                 for name, array in values.items()
                 if array.dtype == np.float32 and array.size
             }
 
-    def _seen(self, name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What a softmax sees of its input: a mask of -10,000 would leave the scores no code."""
-        if (axis := self._softmaxes.get(name)) is None:
+    def _seen(
+        self, name: str, array: NDArray[np.float32], values: Mapping[str, NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        view = self._views.get(name)
+        if view is None or view.scores not in values:
             return array
-        seen: NDArray[np.float32] = np.maximum(array, array.max(axis, keepdims=True) - _SEEN)
-        return seen
+        return view.seen(array, values[view.scores])
 
     def _batch_size(self, batches: Batches) -> int:
         if self._takes.batch is not None:
@@ -145,19 +149,6 @@ class Observer:
         first = next(iter(batches(1)))
         bytes_a_sample = sum(array.nbytes for array in self._session(first, self._wanted))
         return max(1, min(self._batch, BUDGET_BYTES // max(1, bytes_a_sample)))
-
-
-def softmax_axes(model: "onnx.ModelProto") -> dict[str, int]:
-    """The tensors that nobody but a softmax reads, and the axis that it goes over."""
-    from edgekiln.compiler.onnx_model import operators, rewriting
-
-    facts = rewriting.facts_of(model)
-    alone = {name: facts.alone(name) for name in facts.readers}
-    return {
-        name: operators.attributes(node).get("axis", -1)
-        for name, node in alone.items()
-        if node is not None and node.op_type == "Softmax"
-    }
 
 
 def whole_batches(batches: Iterable[Inputs], takes: ModelInputs) -> Iterator[Inputs]:

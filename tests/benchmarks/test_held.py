@@ -4,8 +4,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from edgekiln.benchmarks import held
+from edgekiln.benchmarks.__main__ import main
+from edgekiln.runtime.errors import MissingToolError
 
 _FLAGS = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
 # What an engine does: asks CPUID, in a library that is loaded by hand, on a thread of its own.
@@ -66,3 +69,16 @@ def test_a_fault_of_the_engine_itself_stays_one(asks: Path) -> None:
     run = held.held_to("x86-64-v3", asks.parent)
     found = subprocess.run(run([str(program)]), capture_output=True, check=False, timeout=20)
     assert found.returncode == -11
+
+
+def test_where_cpuid_cannot_fault_nothing_is_built_or_written(tmp_path: Path) -> None:
+    if "cpuid_fault" in _FLAGS:
+        pytest.skip("this processor can make CPUID fault")
+    work, out = tmp_path / "work", tmp_path / "out"
+    words = ["run", "--hold", "--target", "x86-64-v3", "--work", str(work), "--out", str(out)]
+    run = CliRunner().invoke(main, words)
+    assert run.exit_code == MissingToolError.exit_code
+    assert "peers cannot be held: this processor or kernel cannot make CPUID fault" in run.output
+    assert "measure without --hold" in run.output
+    assert not out.exists()
+    assert [path.name for path in work.iterdir()] == ["held.so"]

@@ -11,6 +11,7 @@ from edgekiln.benchmarks import markdown, networks, page, record
 from edgekiln.benchmarks.record import Absent, LayerTiming, NetworkRow, Results, Timing
 from edgekiln.compiler.build.recipe import Precision
 from edgekiln.runtime import host
+from edgekiln.runtime.errors import ConfigError
 
 ORDER = ("small <net>", "large")
 
@@ -70,6 +71,18 @@ def test_no_results_and_those_of_another_form_are_none(tmp_path: Path) -> None:
     assert record.load(tmp_path / "results.json") is None
     (tmp_path / "results.json").write_text('{"schema": "edgekiln.benchmarks/1"}')
     assert record.load(tmp_path / "results.json") is None
+
+
+def test_rows_of_another_target_or_of_held_peers_are_not_kept_beside_others(
+    tmp_path: Path, results: Results
+) -> None:
+    assert record.kept(tmp_path, results.target, held=False) == ()
+    record.save(tmp_path / record.FILE, results)
+    assert record.kept(tmp_path, results.target, held=False) == results.rows
+    with pytest.raises(ConfigError, match="are of peers that are not held, and these would be of"):
+        record.kept(tmp_path, results.target, held=True)
+    with pytest.raises(ConfigError, match=f"are of {results.target}, and these would be of zen5"):
+        record.kept(tmp_path, "zen5", held=False)
 
 
 def test_a_row_replaces_that_of_its_network_and_threads(results: Results) -> None:

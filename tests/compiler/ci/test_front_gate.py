@@ -97,3 +97,14 @@ def test_a_front_that_is_not_there_is_said_before_anything_is_built(tmp_path: Pa
     with pytest.raises(InputError, match=r"no such file: .*fronts/absent\.json"):
         produce(CiRequest(path=config, out=tmp_path / "dist"), print)
     assert [path.name for path in tmp_path.iterdir()] == ["edgekiln.toml"]
+
+
+def test_a_front_without_points_holds_nothing() -> None:
+    """So it may not pass: whoever set the gate wants to be held against something."""
+    nowhere = replace(KNOWN, points=tuple(replace(each, on_front=False) for each in KNOWN.points))
+    verdict = judged(built(0.01, 99, 90_000), nowhere)
+    assert (verdict.status, verdict.message) == (
+        "fail",
+        "cannot be judged: front.json has no point that is on the front",
+    )
+    assert judged(built(0.01, 99, 90_000), replace(KNOWN, points=())).status == "fail"

@@ -94,3 +94,10 @@ def test_a_tensor_of_zeros_has_an_empty_histogram():
     assert found == {"y": (0.0, 0.0)}
     histogram = observer.histograms(feed, found)["y"]
     assert (histogram.zeros, histogram.counts.sum()) == (8, 0)
+
+
+def test_an_infinity_that_no_softmax_is_to_leave_out_is_refused():
+    model = make("l = Log (x)\ny = MatMul (l, w)", {"w": (8, 4)}, x="N, 8", y="N, 4")
+    silent = np.zeros((8, 8), np.float32)
+    with pytest.raises(InputError, match="activation 'l' is NaN or infinite"):
+        Observer(model, ["x", "l", "y"], batch=8).ranges(lambda _: [{"x": silent}])
