@@ -98,9 +98,9 @@ def _definition(
     """Its body in the model's version of ONNX; every attribute of the node is there afterwards."""
     import onnx
 
-    if _domain(node) == MICROSOFT:
-        return joined.definition(node, versions.get("", 1), types)
     try:
+        if _domain(node) == MICROSOFT:
+            return joined.definition(node, versions.get("", 1), types)
         schema = onnx.defs.get_schema(node.op_type, versions.get(_domain(node), 1), _domain(node))
         given = {attribute.name for attribute in node.attribute}
         for name, attribute in schema.attributes.items():
@@ -111,7 +111,7 @@ def _definition(
             return _OURS[node.op_type](versions[""])
         body = _body(cast("_Defined", schema), node, versions, types)
     # KeyError is an operand whose type is unknown; the others are ONNX's, for what it cannot
-    # define.
+    # define, and those of an attribute that is not of its type.
     except (KeyError, RuntimeError, TypeError, ValueError, onnx.defs.SchemaError):
         return None
     if not body:

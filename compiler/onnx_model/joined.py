@@ -186,9 +186,9 @@ def _quick_gelu(body: _Body) -> list[str]:
 def _axes(body: _Body) -> list[int] | None:
     """The axes from the node's own on, counted from the end."""
     axis, rank = body.given.get("axis", -1), body.ranks.get(body.operand(0))
-    if axis >= 0:
-        axis = None if rank is None else axis - rank
-    return None if axis is None else list(range(axis, 0))
+    if rank is None:
+        return list(range(axis, 0)) if axis < 0 else None
+    return list(range(axis % rank - rank, 0)) if -rank <= axis < rank else None
 
 
 def _layer_norm(body: _Body) -> list[str] | None:

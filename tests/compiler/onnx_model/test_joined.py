@@ -9,7 +9,7 @@ import pytest
 
 from edgekiln.compiler.onnx_model import io, operators
 from edgekiln.compiler.onnx_model.validate import validated
-from edgekiln.runtime.errors import UnsupportedError
+from edgekiln.runtime.errors import InputError, UnsupportedError
 from tests.compiler.float_models import make, write
 from tests.compiler.onnx_model.same_numbers import by_onnxruntime
 from tests.compiler.onnx_model.same_numbers import operators as kinds
@@ -147,3 +147,23 @@ def test_a_model_for_one_machine_is_refused_with_what_to_do(tmp_path: Path) -> N
         operators.check(io.load_model(write(model, tmp_path / "m.onnx")))
     assert "of com.microsoft.nchwc is unknown" in caught.value.message
     assert "ORT_ENABLE_BASIC" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("op", "domain", "attributes"),
+    [
+        ("LayerNormalization", "", {"axis": 3}),
+        ("LayerNormalization", "", {"axis": -4}),
+        (SIMPLE, "", {"axis": 7}),
+        ("FusedGemm", "com.microsoft", {"activation": ["Relu", "Tanh"]}),
+        ("FusedConv", "com.microsoft", {"activation": "Clip", "activation_params": 1.0}),
+    ],
+)
+def test_attributes_that_say_nothing_are_refused_by_the_operators_name(
+    op: str, domain: str, attributes: dict[str, object], tmp_path: Path
+) -> None:
+    shapes = {"FusedGemm": [(3, 4), (5, 4)], "FusedConv": [(1, 4, 6, 6), (4, 4, 1, 1)]}
+    model, _ = joined(op, shapes.get(op, [(2, 3, 6), (6,)]), 14, domain=domain, **attributes)
+    with pytest.raises((InputError, UnsupportedError)) as caught:
+        operators.check(io.load_model(write(model, tmp_path / "m.onnx")))
+    assert op in caught.value.message
