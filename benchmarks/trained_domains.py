@@ -30,12 +30,13 @@ _PAIRS, _CATALOGUE = "movielens:net", "movielens:catalogue"  # the latter has th
 @dataclass(frozen=True, kw_only=True)
 class TrainedDomain:
     """A network of the examples, and how it is built; its data lies in a package, or in the folder
-    of pictures.
+    of pictures, which `pictures` reads.
     """
 
     name: str
     model: str
     package: str = ""
+    pictures: str = ""
     options: tuple[str, ...] = ()
 
 
@@ -60,8 +61,13 @@ DOMAINS = (
     TrainedDomain(name="ItalyPowerDemand, 1-D CNN", model="series:cnn?channels=1", package=_SERIES,
                   options=(*_SPEAKER, "--data", _ITALY)),
     TrainedDomain(name="Fashion-MNIST, what and which way up", model="turned:net",
+                  pictures="turned:samples",
                   options=("--recipe", "turned.toml", "--max-drop", "what=2", "--max-drop",
                            "turn=1")),
+    TrainedDomain(name="Clothes on photographs, boxes", model="clothes:detector",
+                  pictures="clothes:boxes", options=("--recipe", "clothes-boxes.toml")),
+    TrainedDomain(name="Clothes on photographs, pixels", model="clothes:segmenter",
+                  pictures="clothes:pixels", options=("--recipe", "clothes-pixels.toml")),
 )  # fmt: skip
 
 
@@ -85,12 +91,12 @@ def main() -> None:
 
 def _row(domain: TrainedDomain, folder: Path, pictures: Path | None, seconds: str) -> str:
     missing = domain.package and importlib.util.find_spec(domain.package) is None
-    if missing or not (domain.package or pictures):
+    if missing or (domain.pictures and not pictures):
         what = domain.package if missing else "Fashion-MNIST"
         return f"| {domain.name} | not measured: {what} is not here |"
     options = [*domain.options, "--out", folder, "--bench-seconds", seconds]
-    if not domain.package:
-        options += ["--data", f"turned:samples?folder={pictures}"]
+    if domain.pictures:
+        options += ["--data", f"{domain.pictures}?folder={pictures}"]
     model = domain.model
     if model == _CATALOGUE:
         model = f"{model}?weights={_trained_pairs(folder / 'movielens.pt')}"

@@ -17,13 +17,13 @@ def samples(folder: str, most: int = 20000) -> dict[str, list[Picture]]:
         most: pictures of a part.
     """
     return {
-        part: _turned(_read(folder, f"{name}-images"), _read(folder, f"{name}-labels"), most)
+        part: _turned(read(folder, f"{name}-images"), read(folder, f"{name}-labels"), most)
         for part, name in (("train", "train"), ("test", "t10k"))
     }
 
 
-def _read(folder: str, name: str) -> np.ndarray:
-    """An IDX file: two zeros, the type, the number of axes, the extents, the bytes."""
+def read(folder: str, name: str) -> np.ndarray:
+    """One of the four files, in IDX: two zeros, the type, the number of axes, extents, bytes."""
     (path,) = Path(folder).glob(f"{name}-idx?-ubyte.gz")
     content = gzip.decompress(path.read_bytes())
     shape = np.frombuffer(content, ">i4", content[3], offset=4)

@@ -52,6 +52,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "movielens",
         "series",
         "turned",
+        "clothes",
         "newswire",
     ):
         sys.modules.pop(name, None)
@@ -60,9 +61,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def build(
     cli: Cli, name: str, *options: object, net: str = "net"
 ) -> list[dict[str, dict[str, Any]]]:
-    """The scores of each stage, by label, in the order of the stages."""
+    """The scores of each stage that has some, by label, in the order of the stages."""
     fixed = ("--recipe", f"{name}.toml", "--bench-seconds", 0, "--json")
-    result = cli("build", f"{name.rstrip('4')}:{net}", *fixed, *options)
+    module = name.rstrip("4").partition("-")[0]
+    result = cli("build", f"{module}:{net}", *fixed, *options)
     assert result.exit_code == 0, result.stderr
     steps = json.loads(result.stdout)["steps"]
     return [
@@ -71,6 +73,7 @@ def build(
             for score in (step["score"], *step["further_scores"])
         }
         for step in steps
+        if step["score"] is not None
     ]
 
 
@@ -182,6 +185,28 @@ def test_one_build_has_two_metrics_and_a_gate_on_each(cli: Cli, tmp_path: Path) 
     heads = {"what accuracy", "turn accuracy"}
     assert trained.keys() == pruned.keys() == program.keys() == heads
     assert [each.name for each in load(tmp_path / "dist/net-host.ekb").outputs] == ["what", "turn"]
+
+
+@pytest.mark.usefixtures("here")
+def test_clothes_are_found_in_boxes_whose_overlaps_are_gone(cli: Cli, tmp_path: Path) -> None:
+    data = f"clothes:boxes?count=100&folder={small_pictures(tmp_path / 'pictures')}"
+    trained, *_, program = build(cli, "clothes-boxes", "--data", data, net="detector")
+    assert trained.keys() == program.keys() == {"mAP@0.5"}
+    found = load(tmp_path / "dist/detector-host.ekb")
+    assert found.inputs[0].shape == (1, 64, 64, 3)
+    boxes, count = found(np.zeros((1, 64, 64, 3), np.uint8))
+    assert boxes.shape == (1, 10, 6)
+    assert 0 <= count[0] <= 10
+
+
+@pytest.mark.usefixtures("here")
+def test_every_pixel_is_told_what_it_is_of(cli: Cli, tmp_path: Path) -> None:
+    data = f"clothes:pixels?count=100&folder={small_pictures(tmp_path / 'pictures')}"
+    trained, *_, program = build(cli, "clothes-pixels", "--data", data, net="segmenter")
+    assert trained.keys() == program.keys() == {"mIoU"}
+    assert program["mIoU"]["value"] == pytest.approx(trained["mIoU"]["value"], abs=0.05)
+    (classes,) = load(tmp_path / "dist/segmenter-host.ekb").outputs
+    assert classes.shape == (1, 6, 64, 64)
 
 
 def small_pictures(folder: Path) -> Path:
