@@ -7,7 +7,6 @@ in Deep Residual Networks, arXiv:1603.05027; that such blocks can be left out of
 Veit, Wilber, Belongie, arXiv:1605.06431.)
 """
 
-import copy
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from edgekiln.compiler.pruning.costs import Goal, PrunableNetwork
 from edgekiln.compiler.pruning.proof import Prover
 from edgekiln.compiler.pruning.samples import Samples, first
+from edgekiln.models.copies import copied
 from edgekiln.models.depth import remove_block
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def remove_cheapest(
 
 
 def _without(module: "nn.Module", name: str) -> "nn.Module":
-    trial = copy.deepcopy(module)
+    trial = copied(module)
     remove_block(trial, name)
     return trial
 
@@ -139,7 +139,7 @@ def _identities_at_zero(module: "nn.Module", samples: Samples) -> list[str]:
         for name, _ in module.named_modules():
             x = calls.get(name, [])
             if len(x) == 1 and isinstance(x[0], torch.Tensor):
-                trial = copy.deepcopy(module.get_submodule(name))
+                trial = copied(module.get_submodule(name))
                 for parameter in trial.parameters():
                     parameter.zero_()
                 y = trial(x[0])

@@ -1,6 +1,5 @@
 """What a network costs as a function of its widths: the budgets are held against these."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, Self
@@ -11,6 +10,7 @@ from edgekiln.compiler.pruning.groups import ChannelGroup
 from edgekiln.compiler.pruning.layers import Cut, LayerShape, Widths
 from edgekiln.compiler.pruning.samples import Samples, first
 from edgekiln.models import cost
+from edgekiln.models.copies import copied
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,7 +56,7 @@ class PrunableNetwork:
 
     def without_half(self, group: ChannelGroup) -> "tuple[nn.Module, int]":
         """A copy with half of a group's atoms cut, and how many channels these are."""
-        trial = copy.deepcopy(self.module)
+        trial = copied(self.module)
         channels = [c for atom in group.atoms[: len(group.atoms) // 2] for c in atom]
         ChannelGraph(trial, self.samples).cut(group, channels)
         return trial, len(channels)

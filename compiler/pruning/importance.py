@@ -1,12 +1,12 @@
 """How much a network would miss a channel."""
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from edgekiln.compiler.pruning import attention
 from edgekiln.compiler.pruning.graph import ChannelGraph
 from edgekiln.compiler.pruning.samples import Samples
+from edgekiln.models.copies import copied
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,7 +46,7 @@ def weight_scores(
         return {name: p.detach().square() for name, p in module.named_parameters()}
     if criterion == "batch-norm-scale":
         return {name: scale.detach().abs() for name, scale in batch_norm_scales(module).items()}
-    trial = copy.deepcopy(module).eval()
+    trial = copied(module).eval()
     named = dict(trial.named_parameters())
     sums: dict[str, Tensor] = {}
     batches = 0
@@ -133,7 +133,7 @@ def channel_importance(
     """
     import torch_pruning as tp
 
-    scored = copy.deepcopy(module)
+    scored = copied(module)
     graph = ChannelGraph(scored, samples)
     for name, parameter in scored.named_parameters():
         parameter.data = (

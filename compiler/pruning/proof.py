@@ -7,7 +7,6 @@ since nothing moves. The comparison is in float64: in float32, rounding hides sh
 is made on samples of the network's own data: noise is no index into an embedding's table.
 """
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from edgekiln.compiler.pruning.samples import (
     largest,
     outputs,
 )
+from edgekiln.models.copies import copied
 from edgekiln.models.depth import remove_block
 from edgekiln.runtime.errors import UnsupportedError, first_line
 
@@ -64,6 +64,24 @@ class Prover:
                 hint="leave pruning out: --skip prune",
             ) from error
 
+    def idle(self) -> list[str]:
+        """The layers with weights that no output depends on, for these samples at least."""
+        import torch
+        from torch import nn
+
+        layers = [
+            (name, layer.weight)
+            for name, layer in self._module.named_modules()
+            if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd)
+            and isinstance(layer.weight, nn.Parameter)
+        ]
+        with torch.enable_grad():
+            total = sum(each.sum() for each in outputs(self._module, self._x) if each.requires_grad)
+        if not isinstance(total, torch.Tensor):
+            return []
+        found = torch.autograd.grad(total, [weight for _, weight in layers], allow_unused=True)
+        return [name for (name, _), grad in zip(layers, found, strict=True) if grad is None]
+
     def prove(self, group: ChannelGroup) -> CutVerdict:
         """Cut half of the group's atoms, chosen at random, and compare with zeroing them."""
         import torch
@@ -102,7 +120,7 @@ class Prover:
     ) -> CutVerdict:
         import torch
 
-        cut_copy, zeroed_copy = copy.deepcopy(self._module), copy.deepcopy(self._module)
+        cut_copy, zeroed_copy = copied(self._module), copied(self._module)
         with torch.no_grad():
             try:
                 zero(zeroed_copy)
@@ -163,16 +181,16 @@ def _randomized(module: "nn.Module", x: "Sequence[Tensor]", draw: "Generator") -
     import torch
     from torch.nn.modules.batchnorm import _NormBase
 
-    copied = copy.deepcopy(module).cpu().double()
+    trial = copied(module).cpu().double()
     with torch.no_grad():
-        for parameter in copied.parameters():
+        for parameter in trial.parameters():
             noise = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
             if parameter.ndim > 1:
                 parameter.copy_(noise / parameter[0].numel() ** 0.5)
             else:
                 parameter.copy_(1 + 0.3 * noise)
-        for layer in copied.modules():
+        for layer in trial.modules():
             if isinstance(layer, _NormBase):
                 layer.momentum = 1.0  # the statistics become those of `x`
-        copied.train()(*x)
-    return copied.eval()
+        trial.train()(*x)
+    return trial.eval()

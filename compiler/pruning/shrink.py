@@ -1,6 +1,5 @@
 """One round of pruning: prove, rank, allocate, cut."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -21,6 +20,7 @@ from edgekiln.compiler.pruning.samples import (
     largest,
     outputs,
 )
+from edgekiln.models.copies import copied
 from edgekiln.runtime.errors import ConfigError, MismatchError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def survey(
     """
     _check_patterns(module, keep)
     prover = Prover(module, samples)
-    followed = ChannelGraph(copy.deepcopy(module), samples).follow()
+    followed = ChannelGraph(copied(module), samples).follow()
     proven: list[ChannelGroup] = []
     kept = [
         f"layer {name} kept: its channels cannot be followed: {reason}"
@@ -72,6 +72,8 @@ def survey(
             proven.append(group)
         elif not verdict.is_output:
             kept.append(f"group {group.root} kept: {verdict.reason}")
+    unused = "it does not run on these samples, and may not fit what is cut around it"
+    kept += [f"layer {name} kept: {unused}" for name in prover.idle()]
     return Survey(proven=tuple(proven), kept=(*kept, *_uncuttable(module)))
 
 
@@ -128,7 +130,7 @@ def cut_all(
     Raises:
         MismatchError: as `shrink`.
     """
-    before = copy.deepcopy(module)
+    before = copied(module)
     graph = ChannelGraph(module, samples)
     for group, channels in cuts:
         graph.cut(group, channels)
@@ -145,7 +147,7 @@ def _check_all_cuts(
     import torch
 
     x = in_float64(first(samples, 2))
-    zeroed, cut = before.double().eval(), copy.deepcopy(after).double().eval()
+    zeroed, cut = before.double().eval(), copied(after).double().eval()
     graph = ChannelGraph(zeroed, x)
     for group, channels in cuts:
         zero(graph.items(group, channels))

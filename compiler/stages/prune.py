@@ -1,6 +1,5 @@
 """Prune: a really smaller network, by cutting whole channels and recovering from it."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from edgekiln.compiler.stages.pruning_goals import PruningGoals, target_costs
 from edgekiln.compiler.stages.pruning_options import PruningStage
 from edgekiln.compiler.stages.pruning_rounds import PruningRounds
 from edgekiln.compiler.stages.teaching_options import SELF
+from edgekiln.models.copies import copied
 
 if TYPE_CHECKING:
     from edgekiln.targets.profile import TargetProfile
@@ -43,7 +43,7 @@ class PruneStage(PruningStage):
         before = cost.count(context.module, *context.sample)
         score_before = validation_score(context.module, context, self.batch_size)
         goals = PruningGoals(
-            context=replace(context, module=copy.deepcopy(context.module)),
+            context=replace(context, module=copied(context.module)),
             ctx=ctx,
             budgets=self.budgets(),
             targets=self._targets() if self.asks_targets else (),

@@ -3,7 +3,6 @@
 No stage of a build: `edgekiln sensitivity` asks for it of a module.
 """
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.pruning.importance import Criterion
 from edgekiln.compiler.stages.uses_data import used_data
 from edgekiln.compiler.stages.uses_module import data_of_module, used_factory
+from edgekiln.models.copies import copied
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class PruneSensitivityStage(Stage):
             cuts = []
             for count in sorted(counts):
                 channels = sorted(c for atom in atoms[:count] for c in atom)
-                trial = copy.deepcopy(context.module)
+                trial = copied(context.module)
                 cut_all(trial, context.samples, [(group, channels)])
                 cuts.append(self._cut(context, trial, count / len(atoms), len(channels)))
             yield PartSensitivity(
@@ -158,7 +158,7 @@ class PruneSensitivityStage(Stage):
         from edgekiln.models.depth import remove_block
 
         for name in removable_blocks(context.module, context.samples):
-            trial = copy.deepcopy(context.module)
+            trial = copied(context.module)
             remove_block(trial, name)
             cut = self._cut(context, trial, 1.0, 0)
             yield PartSensitivity(name=name, is_block=True, channels=0, cuts=(cut,))

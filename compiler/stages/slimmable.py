@@ -2,7 +2,6 @@
 Networks", arXiv:1812.08928; "Universally Slimmable Networks", arXiv:1903.05134).
 """
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from edgekiln.compiler.pruning.graph import ChannelGraph
 from edgekiln.compiler.pruning.groups import ChannelGroup
 from edgekiln.compiler.pruning.samples import in_float64
+from edgekiln.models.copies import copied
 from edgekiln.models.module_ends import named_outputs
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class NarrowForm(nn.Module):
 
     def alone(self, widest: nn.Module) -> nn.Module:
         """The form as a network of its own."""
-        made = copy.deepcopy(self.network)
+        made = copied(self.network)
         parts = self._parts(dict(widest.named_parameters()))
         with torch.no_grad():
             for name, parameter in made.named_parameters():
@@ -117,7 +117,7 @@ def narrow_form(
         share: of the channels, in (0, 1); what stays is rounded to whole multiples.
         multiple: of channels, so that they fill the targets' vectors; groups of no more stay whole.
     """
-    network = copy.deepcopy(widest).double().eval()
+    network = copied(widest).double().eval()
     # The elements' own numbers: what is left of them says where the rest of a tensor was taken.
     with torch.no_grad():
         for parameter in network.parameters():

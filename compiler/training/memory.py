@@ -1,7 +1,8 @@
 """The order in which images lie in memory: convolutions are faster where channels are last."""
 
-import copy
 from typing import TYPE_CHECKING
+
+from edgekiln.models.copies import copied
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,7 +23,7 @@ def takes_channels_last(module: "nn.Module", *inputs: "Tensor") -> bool:
         return False
     if any(map(_destroys_memory, convolutions)):
         return False
-    trial = copy.deepcopy(module).eval()
+    trial = copied(module).eval()
     set_channels_last(trial, to=True)
     first = inputs[0].contiguous(memory_format=torch.channels_last)
     try:

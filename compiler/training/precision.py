@@ -1,11 +1,11 @@
 """Whether bfloat16 pays on this machine: it may be three times faster, or slower, by network."""
 
-import copy
 import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
 from edgekiln.compiler.training.gradients import differentiate
+from edgekiln.models.copies import copied
 from edgekiln.models.module_ends import named_outputs
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _step_s(module: "nn.Module", x: "tuple[Tensor, ...]", precision: Precision) 
     import torch
 
     # A copy: the trial leaves gradients, and batch norm's statistics of its samples.
-    trial = copy.deepcopy(module).train()
+    trial = copied(module).train()
     best = float("inf")
     for step in range(_WARM_UP + _TIMED):
         start = time.perf_counter()

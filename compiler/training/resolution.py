@@ -1,11 +1,11 @@
 """Whether a network can be trained on images of another size than those it is for."""
 
-import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekiln.compiler.training.batches import Batches
+from edgekiln.models.copies import copied
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def check_resolution(module: "nn.Module", data: "Dataset", side: int) -> None:
         raise ConfigError("resolution: the samples are no images", "leave resolution out")
     batches = Batches(split=two, preprocessing=data.preprocessing, batch_size=2, resolution=side)
     # A copy: a network may keep what it has seen.
-    trial = copy.deepcopy(module).eval()
+    trial = copied(module).eval()
     try:
         with torch.no_grad():
             trial(*next(batches.training(0)).arguments)

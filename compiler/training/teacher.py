@@ -1,11 +1,11 @@
 """Where a teacher comes from, and how it is asked."""
 
-import copy
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.training.context import REBUILD, TrainingContext, check_finite
+from edgekiln.models.copies import copied
 from edgekiln.models.interface import check_fits
 from edgekiln.runtime.errors import InputError
 
@@ -51,12 +51,12 @@ def from_name(name: str, student: TrainingContext, path: Path, seed: int) -> "nn
 
 def frozen_copy(module: "nn.Module") -> "nn.Module":
     """A network as it is now, to teach its own smaller self."""
-    return copy.deepcopy(module).eval().requires_grad_(False)
+    return copied(module).eval().requires_grad_(False)
 
 
 def trainable_copy(module: "nn.Module") -> "nn.Module":
     """A network that begins where another one does."""
-    return copy.deepcopy(module)
+    return copied(module)
 
 
 def adapt_input(

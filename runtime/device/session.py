@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import hashlib
+import json
 import os
 import re
 import select
@@ -12,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 from edgekiln.runtime import codec, host
 from edgekiln.runtime.bundle import ProgramFile, executable_name
@@ -38,6 +40,7 @@ KEEP_DAYS = 30  # files that no run has used for so long go, as on boards behind
 SEND_S = 60.0  # for the next piece of what a client sends
 MAX_RUN_S = 86_400.0
 MAX_PRINTED = 4 << 20  # bytes of a program's output that a client is sent, of each stream
+_ROOM = wire.MAX_TEXT // 2 - 1024  # in a message's text, for one of two streams
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -193,10 +196,7 @@ class ClientSession:
                     kill_group(process)  # and what an ended one has left running
             finally:
                 strays.end()  # also what was started when a signal broke off `Popen`
-            printed = []
-            for stream in (stdout, stderr):
-                stream.seek(0)
-                printed.append(stream.read(MAX_PRINTED).decode(errors="replace"))
+            printed = [_printed(stream) for stream in (stdout, stderr)]
         return Done(exit_code=process.returncode, stdout=printed[0], stderr=printed[1])
 
     def _wait(self, process: "subprocess.Popen[bytes]", timeout_s: float) -> None:
@@ -210,6 +210,15 @@ class ClientSession:
             raise TimeoutError
         if ended not in ready:  # a client that waits for an answer has nothing to say
             raise ConnectionLost("the client went away")
+
+
+def _printed(stream: IO[bytes]) -> str:
+    """What a program wrote, as far as a message has room for it."""
+    stream.seek(0)
+    text = stream.read(MAX_PRINTED).decode(errors="replace")
+    while len(json.dumps(text)) > _ROOM:  # bytes that are no text need six there
+        text = text[: len(text) // 2]
+    return text
 
 
 def _digest(name: str) -> str:

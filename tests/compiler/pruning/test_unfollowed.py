@@ -1,11 +1,13 @@
 """Networks whose channels are hard to follow: cut where proven, elsewhere kept and named."""
 
+import warnings
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import weight_norm as old_weight_norm
 from torch.nn.utils.parametrizations import weight_norm
 
 from edgekiln.compiler.pruning import bounds, costs
@@ -124,6 +126,33 @@ def normalized() -> nn.Module:
     return Classifier(body, 16)
 
 
+class Branching(nn.Module):
+    """Bright images go another way than dark ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.dark, self.bright = conv(3, 16), conv(16, 16), conv(16, 16)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        way = self.dark if x.mean() < 50 else self.bright
+        return self.head(way(self.stem(x)).mean((2, 3)))
+
+
+class Rescaled(nn.Module):
+    """A convolution whose weight is an attribute that each forward computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.last, self.head = conv(3, 16), conv(16, 32), nn.Linear(32, 10)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch would rather have the other one
+            self.scaled = old_weight_norm(nn.Conv2d(16, 16, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.last(torch.relu(self.scaled(self.stem(x)))).mean((2, 3)))
+
+
 def pruned(module: nn.Module, samples: Tensor) -> tuple[str, ...]:
     """Cut to half of the MACs, as far as that goes; returns what was kept and why."""
     found = survey(module, samples)
@@ -147,6 +176,8 @@ def pruned(module: nn.Module, samples: Tensor) -> tuple[str, ...]:
         (shuffled, "body.3.0", "layer body.0.0 kept: its channels cannot be followed: "),
         (Gated, "stem.0", "layer halved kept: its channels cannot be followed: "),
         (normalized, "body.2.0", "group body.0 kept: cutting breaks the network: "),
+        (Rescaled, "last.0", "group scaled kept: cutting breaks the network: "),
+        (Branching, "dark.0", "layer bright.0 kept: it does not run on these samples, "),
         (ClassToken, "mlp.0", "group mlp.2 kept: cutting differs from zeroing by "),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -57,6 +57,15 @@ def test_a_wrong_architecture_is_refused(device, checkable):
         check_example(checkable(machine="riscv64"), device)
 
 
+def test_a_program_that_prints_bytes_without_end_is_answered(device):
+    """Also of bytes that JSON writes as six: the client would take the connection for lost."""
+    script = b"#!/bin/sh\nhead -c 9000000 /dev/zero\nhead -c 9000000 /dev/zero >&2\nexit 3\n"
+    with device:
+        done = device.run([device.put(script)], 20.0)
+    assert done.exit_code == 3
+    assert set(done.stdout) == set(done.stderr) == {"\0"}
+
+
 def test_a_program_that_hangs_is_ended(device):
     with device:
         script = device.put(b"#!/bin/sh\nsleep 60\n")
