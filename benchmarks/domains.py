@@ -43,7 +43,7 @@ from edgekiln.runtime.ort_engine import OrtEngine
 
 _SPEECH = Path("/usr/share/pocketsphinx/test/data/librivox")  # of Debian's pocketsphinx-testdata
 _SEED = 0
-_STORE = "store"
+STORE = "store"
 _PEERS = ("ONNX Runtime int8", "OpenVINO int8", "ONNX Runtime float", "OpenVINO float")
 _PRECISIONS: dict[str, Precision] = {"int8": "int8", "float": "float32"}
 
@@ -183,7 +183,7 @@ def _built(model: DomainModel, folder: Path) -> BuildResult | str:
     source = Path(found.origin).parent / model.file
     options = (*model.options, "--calibrate", data, "--out", folder, "--bench-seconds", 0)
     record = folder / f"{model.name.replace(' ', '-')}.json"
-    return build(str(source), *options, record=record, store=folder / _STORE)
+    return build(str(source), *options, record=record, store=folder / STORE)
 
 
 def build(
@@ -202,7 +202,7 @@ def build(
     """
     command = [PROGRAM, "build", model]
     command += [*map(str, options), "--json"]
-    environment = os.environ | ({"EDGEKILN_STORE": str(store)} if store else {})
+    environment = os.environ | ({"EDGEKILNSTORE": str(store)} if store else {})
     built = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=folder, env=environment
     )
@@ -211,6 +211,12 @@ def build(
         return next(line for line in built.stderr.splitlines() if line.startswith("error"))
     fields = {key: value for key, value in json.loads(built.stdout).items() if key != "schema"}
     return codec.decode(BuildResult, fields)
+
+
+def stage_models(result: BuildResult, store: Path) -> dict[str, Path]:
+    """The ONNX files of a build's stages, as they are in the store that it had."""
+    made = {sha256_of(path): path for path in store.glob("objects/*/artifact*.onnx")}
+    return {step.stage: made[step.sha256] for step in result.steps if step.sha256 in made}
 
 
 def _agreement(result: BuildResult) -> list[str]:
@@ -226,8 +232,7 @@ def _times(
     """The medians of all engines in µs, – where one does not take the model, and the largest
     spread.
     """
-    made = {sha256_of(path): path for path in (folder / _STORE).glob("objects/*/artifact*.onnx")}
-    by_stage = {step.stage: made[step.sha256] for step in result.steps if step.sha256 in made}
+    by_stage = stage_models(result, folder / STORE)
     with ExitStack() as stack:
         device = stack.enter_context(LocalDevice())
         place = placement(1, 0, device.affinity())

@@ -1,0 +1,41 @@
+"""ONNX Runtime's own int8 form of a model: what its quantization makes of the same samples."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from edgekiln.compiler.onnx_model import io, model_inputs
+from edgekiln.compiler.onnx_model.feed import feed_for
+from edgekiln.compiler.onnx_model.model_inputs import Inputs
+
+_SAMPLES = 512
+
+
+def own_int8(model: Path, data: str, out: Path) -> None:
+    """Quantize a float model to `out`, which keeps what the model says about itself.
+
+    Args:
+        data: spec of the samples; the part of them that we calibrate on is taken.
+    """
+    loaded = io.load_model(model)
+    feed = feed_for(io.read_meta(loaded), model_inputs.of_model(loaded), data=data, seed=0)
+    calls = feed.batches("calib", batch=1, samples=_SAMPLES)
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # has no types
+        def get_next(self) -> Inputs | None:
+            return next(calls, None)
+
+    with TemporaryDirectory(prefix="edgekiln-") as folder:
+        ready = Path(folder, "ready.onnx")
+        quant_pre_process(model, ready)
+        quantize_static(
+            ready, out, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+            activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
+        )  # fmt: skip
+    made = onnx.load(out)
+    del made.metadata_props[:]
+    made.metadata_props.extend(loaded.metadata_props)
+    onnx.save(made, out)
