@@ -3,8 +3,8 @@
 Layers are judged one at a time: each starts from the values ONNX Runtime has, so a rounding tie in
 one layer is not held against the next. The oracle runs at ORT_ENABLE_BASIC, where a QDQ model is
 computed in float between dequantize and quantize: exact integer arithmetic and float differ there
-by one step where a value lies within float error of the middle between two codes. Where they differ
-more often, or more, than that explains, exact arithmetic decides who of the two is off: `referee`.
+by one step where a value lies within float error of the middle between two codes: `ties`. Where one
+differs otherwise, or too many do, exact arithmetic decides who of the two is off: `referee`.
 """
 
 from collections.abc import Iterator, Sequence, Set
@@ -55,7 +55,8 @@ class Verification:
     outputs: tuple[Gap, ...]
     agreement: float  # share of samples with the same largest output, of the first output
     unchecked: tuple[str, ...]  # layers whose result ONNX does not name
-    judged: tuple[Judgement, ...]  # of `layers`, those that are too far from ONNX Runtime's
+    # Of `layers`, those with values that differ from ONNX Runtime's and are no ties, or too far.
+    judged: tuple[Judgement, ...]
 
     @property
     def integer_layers(self) -> tuple[Gap, ...]:
@@ -75,8 +76,8 @@ class Verification:
 
     def check(self) -> None:
         """Raises MismatchError naming the worst layer."""
-        right = {each.name for each in self.judged if each.ok}
-        bad = [gap for gap in self.layers if not gap.ok and gap.name not in right]
+        judged = {each.name: each.ok for each in self.judged}
+        bad = [gap for gap in self.layers if not judged.get(gap.name, gap.ok)]
         if bad:
             worst = max(bad, key=lambda gap: gap.differing / gap.elements)
             steps = worst.max_steps
@@ -97,6 +98,7 @@ class _Tally:
     op: str
     scale: float | None
     difference: TensorDifference = field(default_factory=TensorDifference)
+    unexplained: int = 0  # codes that differ and are no ties
 
     @classmethod
     def of(cls, layer: "Layer") -> "_Tally":
@@ -160,15 +162,20 @@ def verify(
         same, rows = same + int((best == wanted).sum()), rows + len(best)
         for layer, mine, theirs in _isolated(isolated, given, truth):
             tally = layers.setdefault(layer.name, _Tally.of(layer))
-            tally.difference.add(_codes(layer, mine, mine), _codes(layer, mine, theirs))
+            codes, others = (_codes(layer, mine, each) for each in (mine, theirs))
+            tally.difference.add(codes, others)
+            if tally.scale is not None:
+                ties = oracle.ties.are_ties(layer.name, codes, others, truth)
+                tally.unexplained += int(((codes != others) & ~ties).sum())
     gaps = tuple(tally.gap() for tally in layers.values())
+    doubtful = [gap.name for gap in gaps if not gap.ok or layers[gap.name].unexplained]
     return Verification(
         samples=calls * (batch_of(runner) or 1),
         layers=gaps,
         outputs=tuple(tally.gap() for tally in outputs),
         agreement=same / rows if rows else 1.0,
         unchecked=tuple(layer.name for layer in runner.spec.layers if layer.name not in layers),
-        judged=_judge(runner, oracle, batches, layers.keys(), [g.name for g in gaps if not g.ok]),
+        judged=_judge(runner, oracle, batches, layers.keys(), doubtful),
     )
 
 
@@ -210,14 +217,15 @@ def _judge(
             if exact is None or exact.shape != theirs.shape:
                 continue
             ours, others = found.setdefault(layer.name, (_Tally.of(layer), _Tally.of(layer)))
-            codes = _codes(layer, mine, mine)
+            codes, oracles = (_codes(layer, mine, each) for each in (mine, theirs))
             right = _codes(layer, mine, exact.astype(theirs.dtype))
-            others.difference.add(_codes(layer, mine, theirs), right)
+            others.difference.add(oracles, right)
             if layer.output and layer.output.zero_point is not None:
                 bounds = referee.bounds(layer.name, truth)
                 assert bounds is not None, layer.name  # `judge` has computed it
                 low, high = (_codes(layer, mine, each.astype(theirs.dtype)) for each in bounds)
                 tie = np.less_equal(low, codes) & np.less_equal(codes, high)
+                tie |= oracle.ties.are_ties(layer.name, codes, oracles, truth)
                 right = np.where(tie, codes, right)
             ours.difference.add(codes, right)
     return tuple(_judgement(*pair) for pair in found.values())

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.evaluation.ties import Ties
 from edgekiln.compiler.onnx_model.stream_session import StreamSession
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ class Oracle:
         kept = {after for _, after in read_meta(self.model).states}
         outputs = (value.name for value in self.model.graph.output)
         self.outputs = tuple(name for name in outputs if name not in kept)
+        self.ties = Ties(self.model, names)
         exposed = load_model(path)
-        self._expose(exposed, names)
+        self._expose(exposed, [*names, *self.ties.floats])
         self._session = open_session(exposed, optimize=False)
         self._names = [value.name for value in exposed.graph.output]
         self._takes = of_model(self.model)

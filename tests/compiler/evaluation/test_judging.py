@@ -179,9 +179,7 @@ def judgement(**changes: object) -> Judgement:
     ("changes", "ok"),
     [
         ({}, True),
-        ({"program_off": 20, "max_steps": 1.0}, True),
-        ({"program_off": 21, "max_steps": 1.0}, False),
-        ({"program_off": 1, "max_steps": 5.0}, False),
+        ({"program_off": 1, "max_steps": 1.0}, False),
         ({"max_steps": None, "sqnr_db": 80.0}, True),
         ({"max_steps": None, "sqnr_db": 79.9}, False),
     ],
@@ -234,3 +232,34 @@ def test_what_float32_cannot_tell_from_a_tie_may_go_either_way() -> None:
     np.testing.assert_array_equal(rounded(levels, 1), [2, 3, 3, 3, 2])
     np.testing.assert_array_equal(rounded(levels, -1, ties=True), [2, 2, 2, 3, 2])
     np.testing.assert_array_equal(rounded(levels, 1, ties=True), [3, 3, 3, 3, 2])
+
+
+def test_a_few_values_that_are_one_step_off_and_no_ties_are_not_let_pass(tmp_path: Path) -> None:
+    """Fewer than ties may be: the program's table of a function has one wrong entry."""
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 8, 16, 16), scale=0.05, zero=3)
+    y = m.q(m.op("Sigmoid", x, out="s"), scale=1 / 256, zero=-128)
+    m.save(tmp_path / "m.onnx", y)
+    program = compiled(tmp_path / "m.onnx")
+    verified(tmp_path / "m.onnx", program).check()
+    batches = batches_for(
+        AotRunner.open(program).spec, tmp_path / "m.onnx", data="", seed=1, samples=8
+    )
+    real = AotRunner.layer_output
+
+    def off(self: AotRunner, layer: manifest.Layer) -> Any:
+        found = real(self, layer)
+        if found is not None and layer.op == "lookup":
+            # Where the sigmoid is 0.5, the middle of its range: never a tie.
+            found = found.copy()
+            places = np.flatnonzero(found.reshape(-1) == found.reshape(-1)[0])[:3]
+            found.reshape(-1)[places] += 1
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AotRunner, "layer_output", off)
+        result = verify(program, tmp_path / "m.onnx", batches)
+    (wrong,) = [gap for gap in result.layers if gap.differing]
+    assert wrong.ok
+    with pytest.raises(MismatchError, match="differ from ONNX Runtime"):
+        result.check()
