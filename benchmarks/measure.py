@@ -2,7 +2,7 @@
 
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -94,6 +94,22 @@ def in_turn(engines: Iterable[Engine], *, trials: int, seconds: float) -> list[l
     # Half as long again to warm up, which does not count.
     rounds = [[each.trial(seconds, seconds / 2) for each in running] for _ in range(trials)]
     return [list(of_one) for of_one in zip(*rounds, strict=True)]
+
+
+def side_by_side(engines: Mapping[str, Engine], *, trials: int, seconds: float) -> list[str]:
+    """A line for each of several engines, run in turn: its median, how often the first one's that
+    is, and how far its trials lie apart.
+    """
+    with ExitStack() as stack:
+        for engine in engines.values():
+            stack.enter_context(engine)
+        timed = in_turn(engines.values(), trials=trials, seconds=seconds)
+    found = [median_and_spread(each) for each in timed]
+    own_s, _ = found[0]
+    return [
+        f"{name}: {median_s * 1e6:,.1f} µs, {median_s / own_s:.2f}×, spread {spread:.1%}"
+        for name, (median_s, spread) in zip(engines, found, strict=True)
+    ]
 
 
 def median_and_spread(trials: Sequence[Trial]) -> tuple[float, float]:

@@ -13,7 +13,6 @@ speakers than those that were calibrated on. All engines are timed in turn on on
 import argparse
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ import edgekiln.runtime
 from edgekiln.benchmarks.command import PROGRAM
 from edgekiln.benchmarks.dtln.network import BLOCK, HOP, PACKAGE, RATE_HZ, networks, whole
 from edgekiln.benchmarks.dtln.sound import BOOK, CARDS, Samples, noisy, steps, write
-from edgekiln.benchmarks.measure import PeerEngine, in_turn, median_and_spread
+from edgekiln.benchmarks.measure import PeerEngine, side_by_side
 from edgekiln.benchmarks.prepare import PreparedModel
 from edgekiln.runtime.bench import placement
 from edgekiln.runtime.bundle import ProgramFile
@@ -32,7 +31,6 @@ from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.engines import Engine, ProgramEngine
 from edgekiln.runtime.ort_engine import OrtEngine
 
-_OURS = "edgekiln"
 _FLOAT, _INT8, _LIB = "dtln.float.onnx", "dtln.int8.onnx", "dtln.lib"
 
 
@@ -105,23 +103,16 @@ def _float_sound(session: onnxruntime.InferenceSession, samples: Samples) -> Sam
 
 def time_all(folder: Path, python: str, trials: int, seconds: float) -> None:
     """Print the median of every engine's trials, which are run in turn."""
-    with ExitStack() as stack:
-        device = stack.enter_context(LocalDevice())
+    openvino = PreparedModel(engine="openvino", precision="float32", file=_FLOAT, python=python)
+    with LocalDevice() as device:
         place = placement(1, 0, device.affinity())
-        openvino = PreparedModel(engine="openvino", precision="float32", file=_FLOAT, python=python)
         engines: dict[str, Engine] = {
-            _OURS: ProgramEngine(ProgramFile.open(folder / _LIB), place, device),
+            "edgekiln": ProgramEngine(ProgramFile.open(folder / _LIB), place, device),
             "ONNX Runtime, the same model": OrtEngine(folder / _INT8, place),
             "ONNX Runtime, float": OrtEngine(folder / _FLOAT, place),
             "OpenVINO, float": PeerEngine(openvino, folder / _FLOAT, place),
         }
-        for engine in engines.values():
-            stack.enter_context(engine)
-        timed = in_turn(engines.values(), trials=trials, seconds=seconds)
-    found = {name: median_and_spread(each) for name, each in zip(engines, timed, strict=True)}
-    own_s, _ = found[_OURS]
-    for name, (median_s, spread) in found.items():
-        print(f"{name}: {median_s * 1e6:.1f} µs, {median_s / own_s:.2f}×, spread {spread:.1%}")
+        print(*side_by_side(engines, trials=trials, seconds=seconds), sep="\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ timed in turn on one core; OpenVINO is run by the Python that has it.
 import argparse
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 import edgekiln.runtime
 from edgekiln.benchmarks.command import PROGRAM
-from edgekiln.benchmarks.measure import PeerEngine, in_turn, median_and_spread
+from edgekiln.benchmarks.measure import PeerEngine, side_by_side
 from edgekiln.benchmarks.minilm.network import LENGTH, PACKAGE, package, pretrained, sentences
 from edgekiln.benchmarks.prepare import PreparedModel
 from edgekiln.models.data.options import Options
@@ -33,7 +32,6 @@ from edgekiln.runtime.ort_engine import OrtEngine
 
 _CALIBRATED = 400  # sentences; what is behind them is held out
 _HELD_OUT, _QUERIES, _BEST = 1000, 200, 10
-_OURS = "edgekiln"
 _INPUTS = ("input_ids", "attention_mask")
 
 
@@ -136,8 +134,7 @@ def _retrieval(
 
 def time_all(folder: Path, python: str, trials: int, seconds: float) -> None:
     """Print the median of every engine's trials, which are run in turn."""
-    with ExitStack() as stack:
-        device = stack.enter_context(LocalDevice())
+    with LocalDevice() as device:
         place = placement(1, 0, device.affinity())
 
         def openvino(file: str) -> Engine:
@@ -145,20 +142,14 @@ def time_all(folder: Path, python: str, trials: int, seconds: float) -> None:
             return PeerEngine(model, folder / file, place)
 
         engines: dict[str, Engine] = {
-            _OURS: ProgramEngine(ProgramFile.open(folder / "minilm.lib"), place, device),
+            "edgekiln": ProgramEngine(ProgramFile.open(folder / "minilm.lib"), place, device),
             "ONNX Runtime, the same model": OrtEngine(folder / "minilm.int8.onnx", place),
             "ONNX Runtime, dynamic": OrtEngine(folder / "minilm.dynamic.onnx", place),
             "ONNX Runtime, float": OrtEngine(folder / "minilm.float.onnx", place),
             "OpenVINO, the same model": openvino("minilm.int8.onnx"),
             "OpenVINO, float": openvino("minilm.float.onnx"),
         }
-        for engine in engines.values():
-            stack.enter_context(engine)
-        timed = in_turn(engines.values(), trials=trials, seconds=seconds)
-    found = {name: median_and_spread(each) for name, each in zip(engines, timed, strict=True)}
-    own_s, _ = found[_OURS]
-    for name, (median_s, spread) in found.items():
-        print(f"{name}: {median_s * 1e3:.2f} ms, {median_s / own_s:.2f}×, spread {spread:.1%}")
+        print(*side_by_side(engines, trials=trials, seconds=seconds), sep="\n")
 
 
 if __name__ == "__main__":
