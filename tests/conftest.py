@@ -26,6 +26,11 @@ def shared_data() -> Path:
     return home
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest begin: at the end all other processes would wait for them."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("isa"):
         if missing := set(mark.args) - host.cpu_flags():
