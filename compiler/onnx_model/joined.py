@@ -233,6 +233,13 @@ FORMS: Mapping[str, Form] = {
 }
 
 
+# The most operands of each, which no schema counts where the operator set lacks it.
+_OPERANDS: Mapping[str, int] = {
+    "BiasGelu": 2, "FastGelu": 2, "FusedConv": 4, "FusedGemm": 3, "FusedMatMul": 2, "Gelu": 1,
+    _LAYER: 3, "QuickGelu": 1, _SIMPLE: 2, f"Skip{_LAYER}": 5, f"Skip{_SIMPLE}": 4,
+}  # fmt: skip
+
+
 def definition(
     node: "onnx.NodeProto", opset: int, types: "Mapping[str, onnx.TypeProto]"
 ) -> "onnx.FunctionProto | None":
@@ -245,6 +252,8 @@ def definition(
     """
     import onnx
 
+    if len(node.input) > _OPERANDS[node.op_type]:
+        return None
     known = {name: each.tensor_type for name, each in types.items()}
     ranks = {name: len(each.shape.dim) for name, each in known.items() if each.HasField("shape")}
     first = known.get(node.input[0])

@@ -167,3 +167,19 @@ def test_attributes_that_say_nothing_are_refused_by_the_operators_name(
     with pytest.raises((InputError, UnsupportedError)) as caught:
         operators.check(io.load_model(write(model, tmp_path / "m.onnx")))
     assert op in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("op", "domain", "shapes"),
+    [
+        ("LayerNormalization", "", [(2, 3, 6), (6,), (6,), (6,)]),
+        ("Gelu", "com.microsoft", [FEW] * 2),
+    ],
+)
+def test_more_operands_than_an_operator_has_are_refused(
+    op: str, domain: str, shapes: list[tuple[int, ...]], tmp_path: Path
+) -> None:
+    model, _ = joined(op, shapes, 14, domain=domain)
+    with pytest.raises((InputError, UnsupportedError)) as caught:
+        operators.check(io.load_model(write(model, tmp_path / "m.onnx")))
+    assert op in caught.value.message
