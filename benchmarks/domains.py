@@ -202,7 +202,7 @@ def build(
     """
     command = [PROGRAM, "build", model]
     command += [*map(str, options), "--json"]
-    environment = os.environ | ({"EDGEKILNSTORE": str(store)} if store else {})
+    environment = os.environ | ({"EDGEKILN_STORE": str(store)} if store else {})
     built = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=folder, env=environment
     )
