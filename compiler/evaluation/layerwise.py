@@ -164,9 +164,10 @@ def verify(
             tally = layers.setdefault(layer.name, _Tally.of(layer))
             codes, others = (_codes(layer, mine, each) for each in (mine, theirs))
             tally.difference.add(codes, others)
-            if tally.scale is not None:
+            differing = codes != others
+            if tally.scale is not None and differing.any():
                 ties = oracle.ties.are_ties(layer.name, codes, others, truth)
-                tally.unexplained += int(((codes != others) & ~ties).sum())
+                tally.unexplained += int((differing & ~ties).sum())
     gaps = tuple(tally.gap() for tally in layers.values())
     doubtful = [gap.name for gap in gaps if not gap.ok or layers[gap.name].unexplained]
     return Verification(

@@ -51,10 +51,10 @@ class Ties:
         """Where two results of tensor `name`, as codes above the zero point, are the neighbours of
         a middle, and the float that was rounded is near to it; nowhere if that is not known.
         """
-        low = np.minimum(codes, others).astype(np.float64)
-        beside = np.abs(codes.astype(np.int64) - others.astype(np.int64)) == 1
         real, scale = self._rounded.get(name, ("", 1.0))
         if real not in values or values[real].shape != codes.shape:
             return np.zeros(codes.shape, np.bool_)
+        low = np.minimum(codes, others).astype(np.float64)
+        beside = np.abs(codes.astype(np.int64) - others.astype(np.int64)) == 1
         near = np.abs(values[real].astype(np.float64) / scale - low - 0.5) <= NEAR
         return np.asarray(beside & near)
