@@ -79,6 +79,14 @@ def test_no_file_holds_both_sides_of_a_merge() -> None:
     assert left == []
 
 
+# Downloads and build outputs are larger; the largest of ours, a page of results, has half of it.
+MOST_BYTES = 1_000_000
+
+
+def test_no_download_lies_among_the_sources() -> None:
+    assert [path.name for path in files("") if path.stat().st_size > MOST_BYTES] == []
+
+
 def run_python(program: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd="/"

@@ -4,11 +4,15 @@ import multiprocessing
 import os
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from edgekiln.benchmarks.fuzz.kinds import KINDS
 from edgekiln.benchmarks.fuzz.run import Finding, cases, prepare, whole
 from edgekiln.benchmarks.isolated import BAD, Verdict, isolated
+from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.ort_runner import OrtRunner
 
 COUNT = {"onnx": 60, "quantize": 30, "store": 10}  # of the others: 20
 
@@ -37,6 +41,30 @@ def test_damage_is_answered_rightly_or_refused_in_words(kind: str, tmp_path: Pat
     found = findings(kind, tmp_path)
     assert [f for f in found if f.verdict in BAD] == []
     assert all(f.detail for f in found if f.verdict == "refused")
+
+
+def test_half_floats_for_which_onnxruntime_has_no_kernel_are_judged_in_float32(
+    tmp_path: Path,
+) -> None:
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["h"]),
+        helper.make_node("Cast", ["h"], ["y"], to=TensorProto.FLOAT),
+    ]
+    half = TensorProto.BFLOAT16
+    weights = [
+        helper.make_tensor("scale", half, [], [0.0625]),
+        helper.make_tensor("zero", TensorProto.INT8, [], [3]),
+    ]
+    nodes.insert(0, helper.make_node("Cast", ["input"], ["x"], to=half))
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 8]) for n in ("input", "y")]
+    graph = helper.make_graph(nodes, "half", values[:1], values[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=10)
+    file = tmp_path / "half.onnx"
+    onnx.save(model, file)
+    with pytest.raises(InputError, match="NOT_IMPLEMENTED"):
+        OrtRunner(file)
+    assert KINDS["onnx"].judge(file, tmp_path, prepare(tmp_path / "seeds")) == ("right", "")
 
 
 def _traceback() -> tuple[Verdict, str]:
