@@ -146,7 +146,8 @@ def _held(workshop: Workshop) -> measure.Held:
     from edgekiln.benchmarks import held
 
     workshop.folder.mkdir(parents=True, exist_ok=True)
-    return held.held_to(workshop.target, workshop.folder)
+    code = held.packages_of(workshop.pythons)
+    return held.held_to(workshop.target, workshop.folder, code)
 
 
 def _time(

@@ -1,20 +1,28 @@
-/* Preloaded into a process, it makes CPUID tell of fewer instruction sets than the processor has.
+/* Loaded as an auditor (LD_AUDIT, rtld-audit(7)), it makes CPUID tell of fewer instruction sets than
+ * the processor has.
  *
- * Linux lets CPUID fault (arch_prctl(2), ARCH_SET_CPUID) where the processor can; the handler below
- * executes it and clears the bits that HELD_CPUID names: LEAF.SUBLEAF.REGISTER.BITS, …, the register
- * as 0 to 3 for EAX to EDX, all in hexadecimal. Threads and forks inherit it; exec does not. */
+ * Before any code of a library runs, each CPUID in it becomes INT 0xA2, which is as long and which
+ * Linux answers with SIGSEGV, for no program may raise that interrupt. The handler executes CPUID
+ * and clears the bits that HELD_CPUID names: LEAF.SUBLEAF.REGISTER.BITS, …, the register as 0 to 3
+ * for EAX to EDX, all in hexadecimal. Where CPUID stands is told by the file HELD_PLACES: lines of
+ * an address in hexadecimal and the path of the library. Threads, forks and children inherit it. */
 
 #define _GNU_SOURCE
 #include <cpuid.h>
+#include <limits.h>
+#include <link.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
 
-#define ARCH_SET_CPUID 0x1012
 #define MOST_CUTS 32
+#define CPUID_BYTE 0x0f /* CPUID is 0F A2, INT 0xA2 is CD A2. */
+#define INT_BYTE 0xcd
+#define LAST_BYTE 0xa2
 
 struct cut {
     unsigned leaf, subleaf, reg, bits;
@@ -28,14 +36,12 @@ static void on_fault(int number, siginfo_t *info, void *context)
     const unsigned char *code = (const unsigned char *)regs[REG_RIP];
     unsigned found[4], leaf = (unsigned)regs[REG_RAX], subleaf = (unsigned)regs[REG_RCX];
 
-    /* A fault of CPUID comes from the kernel, at 0F A2; any other is the process's own end. */
-    if (info->si_code != SI_KERNEL || code[0] != 0x0f || code[1] != 0xa2) {
+    /* A forbidden interrupt comes from the kernel; any other fault is the process's own end. */
+    if (info->si_code != SI_KERNEL || code[0] != INT_BYTE || code[1] != LAST_BYTE) {
         signal(number, SIG_DFL);
         return;
     }
-    syscall(SYS_arch_prctl, ARCH_SET_CPUID, 1);
     __cpuid_count(leaf, subleaf, found[0], found[1], found[2], found[3]);
-    syscall(SYS_arch_prctl, ARCH_SET_CPUID, 0);
     for (int i = 0; i < count; i++)
         if (cuts[i].leaf == leaf && cuts[i].subleaf == subleaf)
             found[cuts[i].reg] &= ~cuts[i].bits;
@@ -46,23 +52,60 @@ static void on_fault(int number, siginfo_t *info, void *context)
     regs[REG_RIP] += 2;
 }
 
-__attribute__((constructor)) static void hold(void)
+static void fail(const char *why, const char *what)
+{
+    fprintf(stderr, "error: %s%s\n", why, what);
+    _exit(2);
+}
+
+static void rewrite(unsigned char *place, const char *path)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *start = (void *)((uintptr_t)place & ~(page - 1));
+
+    if (place[0] != CPUID_BYTE || place[1] != LAST_BYTE)
+        fail("no CPUID where one was read: ", path);
+    if (mprotect(start, page, PROT_READ | PROT_WRITE | PROT_EXEC))
+        fail("this kernel lets no code be rewritten: ", path);
+    *place = INT_BYTE;
+    mprotect(start, page, PROT_READ | PROT_EXEC);
+}
+
+unsigned la_version(unsigned version)
 {
     const char *text = getenv("HELD_CPUID");
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
     int length;
 
-    while (text && *text && count < MOST_CUTS) {
-        struct cut *next = &cuts[count++];
-        if (sscanf(text, "%x.%x.%x.%x%n", &next->leaf, &next->subleaf, &next->reg, &next->bits,
-                   &length) != 4 || next->reg > 3) {
-            fputs("error: HELD_CPUID is no list of LEAF.SUBLEAF.REGISTER.BITS\n", stderr);
-            _exit(2);
-        }
+    (void)version;
+    while (text && *text) {
+        struct cut *next = &cuts[count];
+        if (count++ == MOST_CUTS || sscanf(text, "%x.%x.%x.%x%n", &next->leaf, &next->subleaf,
+                                           &next->reg, &next->bits, &length) != 4 || next->reg > 3)
+            fail("HELD_CPUID is no list of LEAF.SUBLEAF.REGISTER.BITS", "");
         text += length + (text[length] == ',');
     }
-    if (sigaction(SIGSEGV, &action, NULL) || syscall(SYS_arch_prctl, ARCH_SET_CPUID, 0)) {
-        fputs("error: this processor or kernel cannot make CPUID fault\n", stderr);
-        _exit(2);
-    }
+    if (sigaction(SIGSEGV, &action, NULL))
+        fail("no handler of SIGSEGV can be set", "");
+    return LAV_CURRENT;
+}
+
+unsigned la_objopen(struct link_map *map, Lmid_t space, uintptr_t *cookie)
+{
+    const char *name = *map->l_name ? map->l_name : "/proc/self/exe", *list = getenv("HELD_PLACES");
+    char path[PATH_MAX], listed[PATH_MAX];
+    unsigned long place;
+    FILE *places;
+
+    (void)space;
+    (void)cookie;
+    if (!realpath(name, path)) /* the kernel's own, which has no file */
+        return 0;
+    if (!list || !(places = fopen(list, "r")))
+        fail("HELD_PLACES is no file: ", list ? list : "");
+    while (fscanf(places, "%lx %4095[^\n]", &place, listed) == 2)
+        if (!strcmp(path, listed))
+            rewrite((unsigned char *)map->l_addr + place, path);
+    fclose(places);
+    return 0;
 }

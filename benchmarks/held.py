@@ -1,18 +1,19 @@
 """Peers held to the instruction set of a target, by what CPUID tells them.
 
-An engine chooses its kernels by CPUID, at run time. Linux can make that instruction fault, on Intel
-processors since Ivy Bridge (`cpuid_fault` in /proc/cpuinfo); a library that is preloaded then
-answers in the processor's place, without what the target does not have. So every peer can be
-measured as on an older or smaller chip, on one that has more; the clock, the caches and the width
-of the pipes stay those of this one. Moves of memory by the C library, which asks before, may still
-be wider.
+An engine chooses its kernels by CPUID, at run time. Where its libraries ask, found beforehand in
+their machine code, a library that audits their loading lets them ask it instead, and it answers
+without what the target does not have. So every peer can be measured as on an older or smaller chip,
+on one that has more; the clock, the caches and the width of the pipes stay those of this one. Moves
+of memory by the C library, which asks before, may still be wider.
 """
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
+from edgekiln.benchmarks.held_places import places
 from edgekiln.benchmarks.measure import Held
-from edgekiln.runtime.errors import MissingToolError
+from edgekiln.runtime.errors import ConfigError, MissingToolError
 from edgekiln.targets import profile
 from edgekiln.targets.description import TargetProfile
 
@@ -85,21 +86,45 @@ def library(folder: Path) -> Path:
     return made
 
 
-def held_to(target: str, folder: Path) -> Held:
+def held_to(target: str, folder: Path, code: Sequence[Path]) -> Held:
     """Make of commands those whose processes have a target's instruction set alone.
 
     Args:
-        folder: for the library, which stays there.
+        folder: for the library and its list, which stay there.
+        code: the directories of what runs: what lies elsewhere asks the processor itself.
 
     Raises:
         ConfigError: no such target.
-        MissingToolError: there is no compiler, or CPUID cannot fault here.
+        MissingToolError: there is no compiler, or this kernel does not let code be rewritten.
     """
-    own = f"LD_PRELOAD={library(folder).resolve()}", f"HELD_CPUID={cuts(profile.load(target))}"
+    listed = (folder / "held.places").resolve()
+    lines = (f"{at:x} {path}\n" for path, found in places(code).items() for at in found)
+    listed.write_text("".join(lines), encoding="utf-8")
+    own = [
+        f"LD_AUDIT={library(folder).resolve()}",
+        f"HELD_CPUID={cuts(profile.load(target))}",
+        f"HELD_PLACES={listed}",
+    ]
     # What does nothing is held first: engines that cannot be would only be missing in the results.
     run = subprocess.run(["env", *own, "true"], capture_output=True, text=True, check=False)
-    if run.returncode:
+    if run.returncode or run.stderr:
         why = run.stderr.strip().removeprefix("error: ") or f"`true` ends with {run.returncode}"
-        hint = "measure without --hold, or where /proc/cpuinfo has cpuid_fault (Intel, bare metal)"
-        raise MissingToolError(f"peers cannot be held: {why}", hint)
+        raise MissingToolError(f"peers cannot be held: {why}", "measure without --hold")
     return lambda words: ["env", *own, *words]
+
+
+def packages_of(pythons: Sequence[str]) -> list[Path]:
+    """The directories of the packages that interpreters have.
+
+    Raises:
+        ConfigError: one of them does not run.
+    """
+    found: list[Path] = []
+    for python in pythons:
+        words = [python, "-c", "import sysconfig; print(sysconfig.get_path('platlib'))"]
+        try:
+            run = subprocess.run(words, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise ConfigError(f"{python} does not run: {error}", "name a Python") from None
+        found.append(Path(run.stdout.strip()))
+    return found

@@ -8,77 +8,111 @@ from click.testing import CliRunner
 
 from edgekiln.benchmarks import held
 from edgekiln.benchmarks.__main__ import main
-from edgekiln.runtime.errors import MissingToolError
+from edgekiln.benchmarks.held_places import asked
+from edgekiln.runtime.errors import ConfigError, MissingToolError
 
 _FLAGS = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-# What an engine does: asks CPUID, in a library that is loaded by hand, on a thread of its own.
-_ASKS = """
+# An engine: a library that is loaded by hand, which asks CPUID on a thread of its own, beside an
+# instruction that has the two bytes of CPUID in its number.
+_ENGINE = """
 #include <cpuid.h>
 #include <pthread.h>
 #include <stdio.h>
 static void *ask(void *unused)
 {
-    unsigned a, b, c, d;
+    unsigned a, b, c, d, number;
     __cpuid_count(7, 0, a, b, c, d);
     printf("avx2 %u avx512f %u ", b >> 5 & 1, b >> 16 & 1);
     __cpuid_count(1, 0, a, b, c, d);
-    printf("avx %u sse4_1 %u\\n", c >> 28 & 1, c >> 19 & 1);
+    __asm__("movl $0xa20f, %0" : "=r"(number));
+    printf("avx %u sse4_1 %u number %x\\n", c >> 28 & 1, c >> 19 & 1, number);
     return unused;
 }
-int main(void)
+int engine(void)
 {
     pthread_t thread;
     return pthread_create(&thread, 0, ask, 0) || pthread_join(thread, 0);
 }
 """
+_PROGRAM = """
+#include <dlfcn.h>
+int main(int count, char **words)
+{
+    void *engine = dlopen(words[count - 1], RTLD_NOW);
+    return engine ? ((int (*)(void))dlsym(engine, "engine"))() : 9;
+}
+"""
 
 
 @pytest.fixture(scope="module")
-def asks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if "cpuid_fault" not in _FLAGS:
-        pytest.skip("this processor cannot make CPUID fault")
-    folder = tmp_path_factory.mktemp("held")
-    (folder / "asks.c").write_text(_ASKS)
-    words = ["gcc", "-pthread", "-o", str(folder / "asks"), str(folder / "asks.c")]
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library beside a program that loads it."""
+    folder = tmp_path_factory.mktemp("engine")
+    (folder / "engine.c").write_text(_ENGINE)
+    (folder / "program.c").write_text(_PROGRAM)
+    library, program = folder / "engine.so", folder / "program"
+    words = ["gcc", "-shared", "-fPIC", "-pthread", "-o", str(library), str(folder / "engine.c")]
     subprocess.run(words, check=True)
-    return folder / "asks"
+    subprocess.run(["gcc", "-o", str(program), str(folder / "program.c"), "-ldl"], check=True)
+    return library
 
 
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        ("x86-64-v2", "avx2 0 avx512f 0 avx 0 sse4_1 1"),
-        ("x86-64-v3", "avx2 1 avx512f 0 avx 1 sse4_1 1"),
-        ("x86-avx-vnni", "avx2 1 avx512f 0 avx 1 sse4_1 1"),
+        ("x86-64-v2", "avx2 0 avx512f 0 avx 0 sse4_1 1 number a20f"),
+        ("x86-64-v3", "avx2 1 avx512f 0 avx 1 sse4_1 1 number a20f"),
+        ("x86-avx-vnni", "avx2 1 avx512f 0 avx 1 sse4_1 1 number a20f"),
     ],
 )
 def test_a_held_engine_is_told_of_the_targets_instruction_sets_alone(
-    asks: Path, target: str, told: str
+    engine: Path, tmp_path: Path, target: str, told: str
 ) -> None:
     if "avx2" not in _FLAGS:
         pytest.skip("this processor has no more than the least target")
-    run = held.held_to(target, asks.parent)
-    found = subprocess.run(run([str(asks)]), capture_output=True, text=True, check=True)
+    run = held.held_to(target, tmp_path, [engine.parent])
+    words = run([str(engine.with_name("program")), str(engine)])
+    found = subprocess.run(words, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == told
 
 
-def test_a_fault_of_the_engine_itself_stays_one(asks: Path) -> None:
-    (asks.parent / "faults.c").write_text("int main(void) { *(volatile int *)8 = 1; return 0; }")
-    program = asks.parent / "faults"
-    subprocess.run(["gcc", "-o", str(program), str(asks.parent / "faults.c")], check=True)
-    run = held.held_to("x86-64-v3", asks.parent)
+def test_cpuid_is_found_where_it_is_an_instruction_and_nowhere_else(engine: Path) -> None:
+    assert engine.read_bytes().count(b"\x0f\xa2") == 3
+    assert len(asked(engine)) == 2
+
+
+def test_a_fault_of_the_engine_itself_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "faults.c").write_text("int main(void) { *(volatile int *)8 = 1; return 0; }")
+    program = tmp_path / "faults"
+    subprocess.run(["gcc", "-o", str(program), str(tmp_path / "faults.c")], check=True)
+    run = held.held_to("x86-64-v3", tmp_path, [tmp_path])
     found = subprocess.run(run([str(program)]), capture_output=True, check=False, timeout=20)
     assert found.returncode == -11
 
 
-def test_where_cpuid_cannot_fault_nothing_is_built_or_written(tmp_path: Path) -> None:
-    if "cpuid_fault" in _FLAGS:
-        pytest.skip("this processor can make CPUID fault")
+def test_a_library_that_changed_since_it_was_read_is_not_run(engine: Path, tmp_path: Path) -> None:
+    run = held.held_to("x86-64-v3", tmp_path, [engine.parent])
+    places = tmp_path / "held.places"
+    places.write_text(f"0 {engine}\n")
+    words = run([str(engine.with_name("program")), str(engine)])
+    found = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+    assert found.returncode == 2
+    assert found.stderr == f"error: no CPUID where one was read: {engine}\n"
+
+
+def test_a_python_that_does_not_run_is_named_before_anything_is_built(tmp_path: Path) -> None:
     work, out = tmp_path / "work", tmp_path / "out"
     words = ["run", "--hold", "--target", "x86-64-v3", "--work", str(work), "--out", str(out)]
-    run = CliRunner().invoke(main, words)
-    assert run.exit_code == MissingToolError.exit_code
-    assert "peers cannot be held: this processor or kernel cannot make CPUID fault" in run.output
-    assert "measure without --hold" in run.output
+    run = CliRunner().invoke(main, [*words, "--peers-python", "/no/python"])
+    assert run.exit_code == ConfigError.exit_code
+    assert "/no/python does not run" in run.output
     assert not out.exists()
-    assert [path.name for path in work.iterdir()] == ["held.so"]
+    assert list(work.iterdir()) == []
+
+
+def test_an_engine_cannot_be_held_without_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingToolError, match="gcc is not installed"):
+        held.held_to("x86-64-v3", tmp_path, [])
