@@ -45,24 +45,21 @@ class Exact:
         exact = self._referee.judge(layer.name, truth)
         if exact is None or exact.shape != theirs.shape:
             return None
-        codes = codes_of(layer, mine, mine)
+        codes, others = (codes_of(layer, mine, each) for each in (mine, theirs))
         right = allowed = codes_of(layer, mine, exact.astype(theirs.dtype))
         if layer.output and layer.output.zero_point is not None:
             # A tie that float32 can tell goes to the even code.
-            doubt = self._ties.doubt(
+            doubt, none = self._ties.doubt(
                 layer.name, truth, lambda real: self._referee.judge(real, truth)
             )
             bounds = self._referee.bounds(layer.name, truth, doubt)
             assert bounds is not None, layer.name  # `judge` has computed it
             low, high = (codes_of(layer, mine, each.astype(theirs.dtype)) for each in bounds)
             near = np.less_equal(low, codes) & np.less_equal(codes, high)
+            if none is not None:  # such as 0 / 0: any code is as right as another
+                near, right = near | none, np.where(none, others, right)
             allowed = np.where(near, codes, right)
-        return Held(
-            program=codes,
-            onnxruntime=codes_of(layer, mine, theirs),
-            exact=right,
-            allowed=allowed,
-        )
+        return Held(program=codes, onnxruntime=others, exact=right, allowed=allowed)
 
 
 def codes_of(

@@ -66,9 +66,10 @@ class Ties:
 
     def doubt(
         self, name: str, values: "Mapping[str, NDArray[np.generic]]", exact: "Exact"
-    ) -> float:
+    ) -> "tuple[float, NDArray[np.bool_] | None]":
         """How far float32 is off before it rounds to tensor `name`, in steps, with room for another
-        order of its sums; 0 where that is not known.
+        order of its sums; and where that is no number, which has no code. 0 and None where that is
+        not known.
 
         Args:
             exact: what a tensor is in float64, None where nothing computes it.
@@ -76,8 +77,9 @@ class Ties:
         real, scale = self._rounded.get(name, ("", 1.0))
         right = exact(real) if real in values else None
         if right is None or right.shape != values[real].shape:
-            return 0.0
+            return 0.0, None
+        wide = right.astype(np.float64)
         with np.errstate(invalid="ignore"):  # two infinities are as near as can be
-            apart = np.abs(values[real].astype(np.float64) - right.astype(np.float64))
+            apart = np.abs(values[real].astype(np.float64) - wide)
         largest = float(apart.max(initial=0.0, where=np.isfinite(apart)))
-        return min(_ROOM * largest / scale, NEAR)
+        return min(_ROOM * largest / scale, NEAR), np.isnan(wide)

@@ -36,15 +36,15 @@ def forged(wrong: Path, right: Path) -> Path:
     return program
 
 
-def verified_with(model: Path, turned: Callable[[Any], Any]) -> Verification:
-    """The right program, whose tables of functions give other codes."""
+def verified_with(model: Path, turned: Callable[[Any], Any], op: str = "lookup") -> Verification:
+    """The right program, whose tables of functions, or layers of another kind, give other codes."""
     program = compiled(model)
     verified(model, program).check()
     real = AotRunner.layer_output
 
     def off(self: AotRunner, layer: manifest.Layer) -> Any:
         found = real(self, layer)
-        return found if found is None or layer.op != "lookup" else turned(found.copy())
+        return found if found is None or layer.op != op else turned(found.copy())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(AotRunner, "layer_output", off)
@@ -106,6 +106,20 @@ def test_ties_that_are_rounded_up_are_not_let_pass(tmp_path: Path, zero: int) ->
     right, wrong = shifted("right.onnx", 2.0**-4), shifted("wrong.onnx", 2.0**-4 + 2.0**-12)
     verified(right).check()
     refused(verified(right, forged(wrong, right)))
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_no_number_has_no_code_that_is_wrong(tmp_path: Path) -> None:
+    """0 / 0: ONNX does not say what a code of it is."""
+    m = QdqModel()
+    x = m.q(m.input("x", 1, 8, 16, 16), scale=0.05, zero=3)
+    no, nothing = (m.q(m.op("Identity", x, out=name), scale=1e6, zero=0) for name in ("a", "b"))
+    ratio = m.q(m.op("Div", no, nothing, out="ratio"), scale=0.1, zero=-11)
+    result = verified_with(m.save(tmp_path / "m.onnx", ratio), lambda codes: codes ^ 1, "div")
+    result.check()
+    (gap,) = [layer for layer in result.layers if layer.differing]
+    assert gap.differing == gap.elements
+    assert not list(result.verdicts())
 
 
 def test_infinite_values_are_rounded_without_a_warning() -> None:
