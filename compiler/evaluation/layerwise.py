@@ -4,10 +4,11 @@ Layers are judged one at a time: each starts from the values ONNX Runtime has, s
 one layer is not held against the next. The oracle runs at ORT_ENABLE_BASIC, where a QDQ model is
 computed in float between dequantize and quantize: exact integer arithmetic and float differ there
 by one step where a value lies within float error of the middle between two codes: `ties`. Where one
-differs otherwise, or too many do, exact arithmetic decides who of the two is off: `referee`.
+differs otherwise, or too many do, exact arithmetic decides who of the two is off: `exact`. It is
+asked of a layer's first ties, too: a wrong rounding, or a bias a little off, looks like them.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.evaluation.difference import TensorDifference
+from edgekiln.compiler.evaluation.exact import Exact, byte_shift, codes_of
 from edgekiln.compiler.evaluation.judgement import Judgement, close
 from edgekiln.compiler.evaluation.oracle import Oracle
-from edgekiln.compiler.evaluation.referee import Referee
 from edgekiln.runtime.errors import InputError, MismatchError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from edgekiln.runtime.bundle import ProgramFile
     from edgekiln.runtime.manifest import Layer
     from edgekiln.runtime.runner import AotRunner
+
+_SAMPLED_TIES = 8  # so many of a layer, and all of the call that has them, are held against `exact`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +102,7 @@ class _Tally:
     scale: float | None
     difference: TensorDifference = field(default_factory=TensorDifference)
     unexplained: int = 0  # codes that differ and are no ties
+    sampled: int = 0  # of those that differ, held against exact arithmetic
 
     @classmethod
     def of(cls, layer: "Layer") -> "_Tally":
@@ -150,6 +154,7 @@ def verify(
     outputs = [_Tally(spec.name, "output", None) for spec in runner.outputs]
     same = rows = 0
     calls = 0
+    exact: Exact | None = None  # known are the layers of a whole call
     # Layer by layer the states, too, are what ONNX Runtime has, not what the whole program made.
     isolated = runner.stream()
     isolated.set_point(point or 0)
@@ -160,14 +165,23 @@ def verify(
             tally.difference.add(mine, truth[name])
         best, wanted = (best_of(each) for each in (ours[0], truth[oracle.outputs[0]]))
         same, rows = same + int((best == wanted).sum()), rows + len(best)
+        tied = []
         for layer, mine, theirs in _isolated(isolated, given, truth):
             tally = layers.setdefault(layer.name, _Tally.of(layer))
-            codes, others = (_codes(layer, mine, each) for each in (mine, theirs))
+            codes, others = (codes_of(layer, mine, each) for each in (mine, theirs))
             tally.difference.add(codes, others)
             differing = codes != others
             if tally.scale is not None and differing.any():
                 ties = oracle.ties.are_ties(layer.name, codes, others, truth)
                 tally.unexplained += int((differing & ~ties).sum())
+                if tally.sampled < _SAMPLED_TIES:
+                    tied.append((layer, mine.copy(), theirs))
+                    tally.sampled += int(differing.sum())
+        exact = exact or Exact(oracle, layers.keys() | {each.name for each in runner.inputs})
+        for layer, mine, theirs in tied:
+            held = exact.held(layer, mine, theirs, truth)
+            if held is not None:
+                layers[layer.name].unexplained += int((held.program != held.allowed).sum())
     gaps = tuple(tally.gap() for tally in layers.values())
     doubtful = [gap.name for gap in gaps if not gap.ok or layers[gap.name].unexplained]
     return Verification(
@@ -176,7 +190,7 @@ def verify(
         outputs=tuple(tally.gap() for tally in outputs),
         agreement=same / rows if rows else 1.0,
         unchecked=tuple(layer.name for layer in runner.spec.layers if layer.name not in layers),
-        judged=_judge(runner, oracle, batches, layers.keys(), doubtful),
+        judged=_judge(runner, oracle, batches, exact, doubtful) if exact else (),
     )
 
 
@@ -202,33 +216,21 @@ def _judge(
     runner: "AotRunner",
     oracle: Oracle,
     batches: "Sequence[Inputs]",
-    known: Set[str],
+    exact: Exact,
     doubtful: Sequence[str],
 ) -> tuple[Judgement, ...]:
     """Hold the doubtful layers, and ONNX Runtime's results of them, against exact arithmetic."""
     if not doubtful:
         return ()
-    referee = Referee(oracle.model, known | {each.name for each in runner.inputs})
     found: dict[str, tuple[_Tally, _Tally]] = {}
     for given, truth in _calls(oracle, batches, runner):
         for layer, mine, theirs in _isolated(runner, given, truth):
-            if layer.name not in doubtful:
-                continue
-            exact = referee.judge(layer.name, truth)
-            if exact is None or exact.shape != theirs.shape:
+            held = exact.held(layer, mine, theirs, truth) if layer.name in doubtful else None
+            if held is None:
                 continue
             ours, others = found.setdefault(layer.name, (_Tally.of(layer), _Tally.of(layer)))
-            codes, oracles = (_codes(layer, mine, each) for each in (mine, theirs))
-            right = _codes(layer, mine, exact.astype(theirs.dtype))
-            others.difference.add(oracles, right)
-            if layer.output and layer.output.zero_point is not None:
-                bounds = referee.bounds(layer.name, truth)
-                assert bounds is not None, layer.name  # `judge` has computed it
-                low, high = (_codes(layer, mine, each.astype(theirs.dtype)) for each in bounds)
-                tie = np.less_equal(low, codes) & np.less_equal(codes, high)
-                tie |= oracle.ties.are_ties(layer.name, codes, oracles, truth)
-                right = np.where(tie, codes, right)
-            ours.difference.add(codes, right)
+            others.difference.add(held.onnxruntime, held.exact)
+            ours.difference.add(held.program, held.allowed)
     return tuple(_judgement(*pair) for pair in found.values())
 
 
@@ -246,24 +248,6 @@ def _judgement(ours: _Tally, theirs: _Tally) -> Judgement:
     )
 
 
-def _codes(
-    layer: "Layer", mine: "NDArray[np.generic]", values: "NDArray[np.generic]"
-) -> "NDArray[np.generic]":
-    """Values that can be compared: floats as they are, codes without the zero point.
-
-    The program, of which `mine` is, may use the other byte type.
-    """
-    assert layer.output is not None, layer.name
-    zero = layer.output.zero_point
-    if zero is None:
-        return values
-    return values.astype(np.int32) + _byte_shift(mine, values) - zero
-
-
-def _byte_shift(mine: "NDArray[np.generic]", values: "NDArray[np.generic]") -> int:
-    return 128 * (int(mine.dtype == np.uint8) - int(values.dtype == np.uint8))
-
-
 def _isolated(
     runner: "AotRunner", batch: "Inputs", truth: "dict[str, NDArray[np.generic]]"
 ) -> "Iterator[tuple[Layer, NDArray[np.generic], NDArray[np.generic]]]":
@@ -279,7 +263,7 @@ def _isolated(
         if layer.output.zero_point is None:
             runner.place(layer, theirs)
         else:
-            codes = theirs.astype(np.int32) + _byte_shift(mine, theirs)
+            codes = theirs.astype(np.int32) + byte_shift(mine, theirs)
             runner.place(layer, codes.astype(mine.dtype))
 
 

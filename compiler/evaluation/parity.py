@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from edgekiln.runtime.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgekiln.compiler.onnx_model.feed import Feed
     from edgekiln.compiler.onnx_model.model_inputs import Inputs
     from edgekiln.runtime.manifest import ProgramSpec, TensorSpec
     from edgekiln.runtime.runner import AotRunner
@@ -154,10 +155,8 @@ def batches_for(
                 # What the network takes are no streams; it is the decisions that remember.
                 single = replace(takes, states=())
                 feed = feed_for(meta, single, data=data, seed=seed)
-                full = feed.batches("test", batch=takes.batch, samples=samples)
-                return _as_streams([given for given in full if single.fits(given)])
-            full = feed.batches("test", batch=takes.batch, samples=samples)
-            return [given for given in full if takes.fits(given)]
+                return _as_streams(_whole_calls(feed, takes.batch, samples))
+            return _whole_calls(feed, takes.batch, samples)
     draw = np.random.default_rng(seed)
     low, high = _range(spec)
     steps = min(RANDOM_STEPS, samples) if takes.states else 1
@@ -176,6 +175,19 @@ def batches_for(
 
     make = stream if takes.states else drawn
     return [{each.name: make(each) for each in spec.inputs} for _ in range(count)]
+
+
+def _whole_calls(feed: "Feed", batch: int, samples: int) -> "list[Inputs]":
+    """Calls of held-out samples, at least one. Raises InputError: there are too few for that."""
+    for wanted in (samples, 0):
+        calls = feed.batches("test", batch=batch, samples=wanted)
+        whole = (given for given in calls if feed.takes.fits(given))
+        if found := list(whole if wanted else islice(whole, 1)):
+            return found
+    raise InputError(
+        f"{feed.name}: the program takes {batch} samples at once, more than are held out",
+        "name more data, by --data, or compile for a smaller --batch",
+    )
 
 
 def _as_streams(calls: "Sequence[Inputs]") -> "list[Inputs]":

@@ -9,7 +9,7 @@ but nearer to one than float32 can tell, either neighbour computes: `bounds` giv
 for ties of averages over 6, 10, 12 … values: no float32 is a sixth.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -34,15 +34,21 @@ class Referee:
         self._model, self._known = model, known
         self._producers = {name: node for node in model.graph.node for name in node.output}
         self._evaluators: dict[tuple[str, float], Any] = {}  # of onnx's reference, untyped
+        self._near = RESOLUTION
 
     def bounds(
-        self, name: str, values: "Mapping[str, NDArray[np.generic]]"
+        self, name: str, values: "Mapping[str, NDArray[np.generic]]", doubt: float = 0.0
     ) -> "tuple[NDArray[np.generic], NDArray[np.generic]] | None":
         """The least and the largest codes that float32 may make of a quantized tensor: all near
         ties rounded down, and up; exact ties go to the even code in both, but for those of averages
         that float32 cannot take exactly. As `judge` otherwise.
+
+        Args:
+            doubt: in steps, how far from the middle is near, where float32 cannot tell even that.
         """
+        self._near = max(RESOLUTION, doubt)
         low, high = (self.judge(name, values, toward) for toward in (-1.0, 1.0))
+        self._near = RESOLUTION
         return None if low is None or high is None else (low, high)
 
     def judge(
@@ -62,7 +68,8 @@ class Referee:
             if evaluator is None:
                 return None
             given = {each: _widened(values[each]) for each in evaluator.input_names}
-            (result,) = evaluator.run(None, given)
+            with np.errstate(all="ignore"):  # 0 / 0 is what the model says there
+                (result,) = evaluator.run(None, given)
         # The reference raises what numpy does, of many classes, for what it does not support.
         except Exception:
             self._evaluators[name, toward] = None
@@ -90,7 +97,8 @@ class Referee:
         )
         layer = helper.make_model(graph, opset_imports=self._model.opset_import)
         inexact = any(_divides_inexactly(node) for node in nodes)
-        return ReferenceEvaluator(layer, new_ops=_operators(toward, inexact))
+        operators = _operators(toward, lambda: self._near, inexact)
+        return ReferenceEvaluator(layer, new_ops=operators)
 
     def _layer(self, name: str) -> "tuple[list[onnx.NodeProto], list[str]]":
         """The nodes that make a tensor of known ones, in the model's order; and those."""
@@ -148,7 +156,7 @@ def _divides_inexactly(node: "onnx.NodeProto") -> bool:
     return any(size & (size - 1) for size in sizes) or (bordered and max(sizes) > 2)
 
 
-def _operators(toward: float, inexact: bool) -> "list[type[OpRun]]":
+def _operators(toward: float, near: Callable[[], float], inexact: bool) -> "list[type[OpRun]]":
     """Quantize and dequantize without float32 between codes."""
     from onnx.reference.op_run import OpRun
 
@@ -166,7 +174,9 @@ def _operators(toward: float, inexact: bool) -> "list[type[OpRun]]":
             dtype = np.dtype(np.uint8) if zero is None else zero.dtype
             steps, middle = (_along(each, x.ndim, axis) for each in (scale, zero))
             quotient = x.astype(np.float64) / steps.astype(np.float64)
-            levels = rounded(quotient, toward, ties=inexact) + middle.astype(np.float64)
+            levels = rounded(quotient, toward, ties=inexact, near=near()) + middle.astype(
+                np.float64
+            )
             limits = np.iinfo(dtype.name)
             return (np.clip(levels, limits.min, limits.max).astype(dtype),)
 
@@ -174,18 +184,21 @@ def _operators(toward: float, inexact: bool) -> "list[type[OpRun]]":
 
 
 def rounded(
-    levels: "NDArray[np.float64]", toward: float = 0.0, *, ties: bool = False
-) -> "NDArray[np.float64]":
+    levels: "NDArray[np.float64]", toward: float = 0.0, *, ties: bool = False,
+    near: float = RESOLUTION,
+) -> "NDArray[np.float64]":  # fmt: skip
     """Round to the nearest whole number, from the middle to the even one.
 
     Args:
         toward: -1 or 1: what float32 cannot tell from the middle goes down, or up.
         ties: whether what is the middle goes there, too.
+        near: what float32 cannot tell from the middle, in steps.
     """
     middle = np.floor(levels) + 0.5
-    apart = np.abs(levels - middle)
-    near = np.where(apart <= RESOLUTION, middle + 0.25 * toward, levels) if toward else levels
-    return np.rint(near if toward and ties else np.where(apart <= SNAP, middle, near))
+    with np.errstate(invalid="ignore"):  # infinities are far from any middle
+        apart = np.abs(levels - middle)
+    moved = np.where(apart <= near, middle + 0.25 * toward, levels) if toward else levels
+    return np.rint(moved if toward and ties else np.where(apart <= SNAP, middle, moved))
 
 
 def _along(values: "NDArray[np.generic] | None", axes: int, axis: int) -> "NDArray[np.generic]":

@@ -4,19 +4,24 @@ ONNX Runtime rounds a float, which it is asked for, too. An engine that has adde
 another order, or exactly, may round a value to the other neighbour, and to no other code.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx
     from numpy.typing import NDArray
 
 # In steps: what float32 leaves in doubt of a sum of thousands of products that cancel each other.
-# A wrong value is as near to the middle in one case of ten.
+# A wrong value is as near to the middle in one case of ten: `Ties.doubt` measures what is left.
 NEAR = 0.05
+
+
+_ROOM = 4.0  # the program's float32 may be as much farther off than ONNX Runtime's
+
+Exact: TypeAlias = "Callable[[str], NDArray[np.generic] | None]"
 
 
 class Ties:
@@ -58,3 +63,23 @@ class Ties:
         beside = np.abs(codes.astype(np.int64) - others.astype(np.int64)) == 1
         near = np.abs(values[real].astype(np.float64) / scale - low - 0.5) <= NEAR
         return np.asarray(beside & near)
+
+    def doubt(
+        self, name: str, values: "Mapping[str, NDArray[np.generic]]", exact: "Exact"
+    ) -> "tuple[float, NDArray[np.bool_] | None]":
+        """How far float32 is off before it rounds to tensor `name`, in steps, with room for another
+        order of its sums; and where that is no number, which has no code. 0 and None where that is
+        not known.
+
+        Args:
+            exact: what a tensor is in float64, None where nothing computes it.
+        """
+        real, scale = self._rounded.get(name, ("", 1.0))
+        right = exact(real) if real in values else None
+        if right is None or right.shape != values[real].shape:
+            return 0.0, None
+        wide = right.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # two infinities are as near as can be
+            apart = np.abs(values[real].astype(np.float64) - wide)
+        largest = float(apart.max(initial=0.0, where=np.isfinite(apart)))
+        return min(_ROOM * largest / scale, NEAR), np.isnan(wide)

@@ -24,7 +24,9 @@ def samples(folder: str, most: int = 20000) -> dict[str, list[Picture]]:
 
 def read(folder: str, name: str) -> np.ndarray:
     """One of the four files, in IDX: two zeros, the type, the number of axes, extents, bytes."""
-    (path,) = Path(folder).glob(f"{name}-idx?-ubyte.gz")
+    path = next(Path(folder).glob(f"{name}-idx?-ubyte.gz"), None)
+    if path is None:
+        raise FileNotFoundError(f"Fashion-MNIST's {name}-idx?-ubyte.gz is not in {folder}")
     content = gzip.decompress(path.read_bytes())
     shape = np.frombuffer(content, ">i4", content[3], offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)

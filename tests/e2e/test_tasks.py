@@ -239,6 +239,16 @@ def test_a_package_that_is_not_there_is_named(
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("name", "net"), [("clothes-boxes", "detector"), ("clothes-pixels", "segmenter")]
+)
+def test_a_file_that_is_not_there_is_named(cli: Cli, name: str, net: str) -> None:
+    result = cli("build", f"clothes:{net}", "--recipe", f"{name}.toml")
+    assert result.exit_code == 3
+    assert "train-images-idx?-ubyte.gz is not in fashion-mnist" in result.stderr
+
+
 WORDS = """
 import numpy as np
 from newswire import LENGTH

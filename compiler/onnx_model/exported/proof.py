@@ -1,6 +1,7 @@
 """What ONNX Runtime computes of an exported program, held to what PyTorch does."""
 
 import io
+import math
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -194,7 +195,8 @@ class Proof:
 
 def _drawn(leaf: "_Leaf", shape: tuple[int, ...] | None, rng: np.random.Generator) -> "_Leaf":
     """Numbers of the sample in another order, which are in the domain of what reads them; floats
-    that are all the same say nothing of that, and normal ones are drawn.
+    that are all the same say nothing of that, and normal ones are drawn. None is there more often
+    than it has to be: of equal numbers, PyTorch and ONNX Runtime may call either the largest.
     """
     import torch
 
@@ -206,8 +208,8 @@ def _drawn(leaf: "_Leaf", shape: tuple[int, ...] | None, rng: np.random.Generato
         return leaf
     if leaf.is_floating_point() and bool((values == values[0]).all()):
         return torch.from_numpy(rng.normal(size=shape)).to(leaf.dtype)
-    picked = torch.from_numpy(np.asarray(rng.integers(0, len(values), shape)))
-    return values[picked]
+    places = np.arange(math.prod(shape)) % len(values)
+    return values[torch.from_numpy(rng.permutation(places))].reshape(shape)
 
 
 def _array(leaf: "_Leaf") -> "NDArray[np.generic]":

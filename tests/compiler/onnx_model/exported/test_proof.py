@@ -92,6 +92,17 @@ def test_the_samples_size_in_place_of_an_open_one_is_found(
         door.enter(path)
 
 
+class _Largest(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.topk(x, 3).indices
+
+
+def test_no_equal_numbers_are_drawn_of_which_either_is_the_largest(tmp_path: Path) -> None:
+    sample = torch.arange(192.0).reshape(16, 12).sin()
+    entered = door.enter(saved(_Largest(), tmp_path / "net.pt2", sample))
+    assert "TopK" in [node.op_type for node in entered.model.graph.node]
+
+
 def _with_sample(path: Path, sample: object) -> Path:
     """The file with another sample, as a forger writes it."""
     stream = io.BytesIO()
