@@ -111,7 +111,7 @@ def _labelled(scores: tuple[Score, ...], label: str) -> Score | None:
 
 
 def _score(subject: str, old: Score | None, new: Score | None) -> Iterator[Difference]:
-    if (old and (old.label, old.value)) == (new and (new.label, new.value)):
+    if (old and (old.label, old.value, old.n)) == (new and (new.label, new.value, new.n)):
         return
     if old is None or new is None or (old.label, old.n) != (new.label, new.n):
         yield _plain(subject, "score", *(_score_text(score) for score in (old, new)))

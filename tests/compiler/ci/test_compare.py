@@ -7,6 +7,7 @@ import pytest
 
 from edgekiln.compiler.ci.compare import Difference, compare
 from edgekiln.compiler.ci.result import JobResult, text_of
+from edgekiln.compiler.packaging.report import Score
 from edgekiln.runtime.errors import ConfigError, InputError
 from tests.compiler.ci.results import DIGIT, INK, bench, result, run
 
@@ -36,6 +37,12 @@ def test_an_accuracy_is_judged_by_the_number_of_samples(tmp_path: Path) -> None:
     assert not small.significant
     assert small.why == "n = 400: ±4.06 points at 95 %"
     assert differences(tmp_path, result(0.90), result(0.80))["accuracy"].significant
+
+
+def test_the_same_share_of_other_samples_is_another_score(tmp_path: Path) -> None:
+    emulated = Score(value=0.90, metric="accuracy", unit="%", n=159, of=400)
+    found = differences(tmp_path, result(0.90), result(score=emulated))["score"]
+    assert (found.before, found.after) == ("accuracy 90.00% (n = 400)", "accuracy 90.00% (n = 159)")
 
 
 def test_sizes_are_exact(tmp_path: Path) -> None:
