@@ -8,8 +8,9 @@ import pytest
 from edgekiln.compiler.ci.compare import Difference, compare
 from edgekiln.compiler.ci.result import JobResult, text_of
 from edgekiln.compiler.packaging.report import Score
+from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import ConfigError, InputError
-from tests.compiler.ci.results import DIGIT, INK, bench, result, run
+from tests.compiler.ci.results import DIGIT, INK, bench, result, run, write_bundle
 
 
 def differences(tmp_path: Path, before: JobResult, after: JobResult) -> dict[str, Difference]:
@@ -78,3 +79,15 @@ def test_each_head_is_compared_by_its_own_metric(tmp_path: Path) -> None:
     assert difference.relative == pytest.approx(0.5)
     gone = differences(tmp_path, before, result(score=DIGIT))["score"]
     assert (gone.before, gone.after) == ("ink RMSE 0.2 mm (n = 400)", None)
+
+
+def test_the_scores_of_bundles_are_compared_as_builds_write_them(tmp_path: Path) -> None:
+    paths = []
+    for accuracy in (0.90, 0.80):
+        build = result(accuracy).build
+        assert build is not None
+        paths.append(tmp_path / f"{accuracy}.ekb")
+        write_bundle(paths[-1], report={"steps": encode([step.lasting() for step in build.steps])})
+    found = {each.quantity: each for each in compare(*paths).differences}
+    assert (found["accuracy"].before, found["accuracy"].after) == (0.90, 0.80)
+    assert found["accuracy"].significant
