@@ -4,10 +4,9 @@ Files are looked at twice: hashed for the key, and read by the stage. What was e
 two must not be kept under the key of what was there before.
 """
 
-from pathlib import Path
-
 from edgekiln.models.spec import split
 from edgekiln.runtime.file_state import changed, file_state
+from edgekiln.runtime.home import expanded
 
 State = tuple[object, ...]
 
@@ -16,7 +15,7 @@ _read: dict[str, State] = {}  # spec of data → the state of the files that wer
 
 def files_state(name: str) -> State:
     """Tells whether the files behind a name are still the same: their paths, sizes and times."""
-    path = Path(name).expanduser().absolute()
+    path = expanded(name).absolute()
     if not path.exists():
         return ()
     found = sorted(path.rglob("*")) if path.is_dir() else [path]

@@ -13,6 +13,7 @@ from edgekiln.runtime.errors import EXIT_INTERRUPTED, EdgeKilnError
 from edgekiln.runtime.example_check import check_example
 from edgekiln.runtime.faults import print_error
 from edgekiln.runtime.file_runs import run_files
+from edgekiln.runtime.limits import unreachable
 from edgekiln.runtime.manifest import text_of
 from edgekiln.runtime.standard_streams import standard_streams
 
@@ -27,6 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgeKilnError as error:
         print_error(error)
         return error.exit_code
+    except OSError as error:
+        if (refused := unreachable(error)) is None:
+            raise
+        print_error(refused)
+        return refused.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -38,9 +38,13 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 
 def require_regular(path: Path) -> None:
     """Raises StorageError where a device or a pipe stands: the file would replace it, for
-    everybody.
+    everybody; and where nobody can say what stands there.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    try:
+        odd = path.exists() and not (path.is_file() or path.is_dir())
+    except OSError as error:  # in a folder that may not be searched, or with too long a name
+        raise cannot_write(path, error) from error
+    if odd:
         raise StorageError(f"cannot write {path}: it is not a regular file", "name another file")
 
 

@@ -14,6 +14,8 @@ from edgekiln.runtime.errors import ConfigError, InputError
 _CHUNK = 1 << 20
 
 # What `open_regular` says where no regular file is: nothing, a folder, a link to itself, a pipe.
+# A path that nobody can say of whether a file is there, as `Path.is_file` and its like tell.
+UNREACHABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO)
 
 
@@ -116,6 +118,15 @@ def reading_hint(error: OSError | ValueError, hint: str) -> str:
     if isinstance(error, OSError) and error.errno == errno.EINVAL:
         return "pipes and devices are not read: give a file"
     return hint
+
+
+def unreachable(error: OSError) -> InputError | None:
+    """The user's error where one of their paths may not be looked at, or is too long."""
+    if error.errno not in UNREACHABLE or error.filename is None:
+        return None
+    return InputError(
+        f"{error.filename}: {error.strerror}", reading_hint(error, "give a shorter name")
+    )
 
 
 @contextmanager

@@ -110,7 +110,10 @@ def verify_content(content: bytes, bundle: Path, signature: bytes, allowed: Path
             )  # fmt: skip
             if name and checked.returncode == 0:
                 return name
+        unchanged = _run("-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(copy), stdin=content)
     reason = "changed after it was signed" if known else "signed by somebody else"
+    if known and unchanged.returncode == 0:
+        reason = "signed by a key that is allowed for other things than bundles"
     raise BundleError(f"{bundle}: {reason}", "do not run it; ask who made it for a signed copy")
 
 
@@ -122,20 +125,36 @@ def _require_bundle(opened: ProgramFile) -> None:
         )
 
 
+def require_keys(path: Path) -> None:
+    """Refuse a file by which nobody would ever be let in. Raises InputError."""
+    _allowed_signers(path)
+
+
 def _allowed_signers(path: Path) -> bytes:
-    """The file's text; a bare public key becomes the one allowed signer, named by its comment."""
+    """The file's lines; of a bare public key, one that allows it, named by the key's comment."""
     raw = read_file(path, KEYS, _KEYS_HINT)
-    words = raw.split(maxsplit=2)
-    if not words or b"\0" in raw:
+    lines = [_allowed(line) for line in raw.split(b"\n") if not _is_comment(line)]
+    if b"\0" in raw or not any(_is_key(word) for line in lines for word in line.split()):
         raise InputError(f"{path}: holds no keys", _KEYS_HINT)
-    if not words[0].startswith((b"ssh-", b"ecdsa-", b"sk-")):
-        return raw
-    if len(words) == 1:
-        raise InputError(f"{path}: a public key without its second word", _KEYS_HINT)
-    comment = words[2].split() if len(words) > 2 else []
-    name = comment[0] if len(comment) == 1 else ANYBODY.encode()
-    # Allowed for bundles alone, whatever else the key signs.
-    return b'%s namespaces="%s" %s %s\n' % (name, NAMESPACE.encode(), *words[:2])
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _is_comment(line: bytes) -> bool:
+    return line.lstrip()[:1] in (b"", b"#")
+
+
+def _is_key(word: bytes) -> bool:
+    return word.startswith(b"AAAA")  # the length of a kind's name, in 32 bits, as base64
+
+
+def _allowed(line: bytes) -> bytes:
+    """A line that allows its key, for bundles alone where it is bare, whatever else it signs."""
+    words = line.split()
+    bare = words[0].startswith((b"ssh-", b"ecdsa-", b"sk-")) and any(map(_is_key, words[1:2]))
+    if not bare:
+        return line
+    name = words[2] if len(words) == len((b"kind", b"key", b"comment")) else ANYBODY.encode()
+    return b'%s namespaces="%s" %s %s' % (name, NAMESPACE.encode(), *words[:2])
 
 
 def _each_line(signers: bytes, signature: bytes) -> list[bytes]:
@@ -143,7 +162,7 @@ def _each_line(signers: bytes, signature: bytes) -> list[bytes]:
     ssh-keygen looks at the first alone: that may be for other things than bundles.
     """
     key = _key_of(signature)
-    lines = [line + b"\n" for line in signers.splitlines() if key and key in line.split()]
+    lines = [line + b"\n" for line in signers.split(b"\n") if key and key in line.split()]
     return lines if len(lines) > 1 else [signers]
 
 

@@ -111,7 +111,7 @@ def _labelled(scores: tuple[Score, ...], label: str) -> Score | None:
 
 
 def _score(subject: str, old: Score | None, new: Score | None) -> Iterator[Difference]:
-    if (old and (old.label, old.value)) == (new and (new.label, new.value)):
+    if (old and (old.label, old.value, old.n)) == (new and (new.label, new.value, new.n)):
         return
     if old is None or new is None or (old.label, old.n) != (new.label, new.n):
         yield _plain(subject, "score", *(_score_text(score) for score in (old, new)))
@@ -200,7 +200,9 @@ def _reported(bundle: Bundle) -> tuple[Score, ...]:
         if not scored:
             return ()
         each = (scored[-1]["score"], *scored[-1].get("further_scores", ()))
-        scores = tuple(from_table(Score, {kebab(k): v for k, v in one.items()}, "") for one in each)
+        # A table has no null: what is one, such as the cosine of an accuracy, is left out.
+        tables = ({kebab(k): v for k, v in one.items() if v is not None} for one in each)
+        scores = tuple(from_table(Score, table, "") for table in tables)
         if fault := next(filter(None, (score.fault for score in scores)), None):
             raise ValueError(fault)
     except (TypeError, AttributeError, ValueError, ConfigError) as error:

@@ -159,12 +159,12 @@ def lines(job_id: str, results: Sequence[CiResult]) -> list[Line]:
 
 
 def _scores(jobs: Sequence[JobResult]) -> list[Values]:
-    """The scores that the newest result has."""
+    """The scores that the newest result has, of as many samples."""
     newest = next((job.scores for job in reversed(jobs) if job.scores), ())
     found: list[Values] = []
     for score in newest:
         values = [
-            next((each.value for each in job.scores if each.label == score.label), None)
+            next((e.value for e in job.scores if (e.label, e.n) == (score.label, score.n)), None)
             for job in jobs
         ]
         if score.is_agreement:

@@ -18,7 +18,10 @@ def summary(result: CiResult, baseline: CiResult | None) -> str:
     lines = [f"### EdgeKiln: {_headline(result)}", ""]
     if failures := [*_failures(result)]:
         lines += [*failures, ""]
-    lines += [f"| | job | {_heading(result)} | latency | program | arena |", "|-|-|-:|-:|-:|-:|"]
+    lines += [
+        f"| | job | {_heading(result)} | n | latency | program | arena |",
+        "|-|-|-:|-:|-:|-:|-:|",
+    ]
     for job in result.jobs[:LONGEST]:
         lines.append(_row(job, baseline.job(job.id) if baseline else None, result))
     if (more := len(result.jobs) - LONGEST) > 0:
@@ -56,6 +59,7 @@ def _row(job: JobResult, before: JobResult | None, result: CiResult) -> str:
         "❌" if bad else "✅",
         f"`{job.id}`",
         _scores(job, before, result),
+        job.score.samples if job.score else "–",
         _latency(job, before),
         _size(job, before, lambda each: each.program_bytes),
         _size(job, before, lambda each: each.arena_bytes),
@@ -85,6 +89,8 @@ def _score(score: Score, before: tuple[Score, ...]) -> str:
     earlier = next((each for each in before if each.label == score.label), None)
     if earlier is None:
         return text
+    if earlier.n != score.n:  # percent of other samples are other percent
+        return f"{text}, was of {earlier.samples}"
     change = score.value - earlier.value
     if not change:
         return f"{text} {SAME}"

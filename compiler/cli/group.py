@@ -4,12 +4,13 @@ import importlib
 import os
 import traceback
 from importlib import metadata
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from edgekiln.compiler.build.stage_table import STAGES
 from edgekiln.runtime.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EdgeKilnError
+from edgekiln.runtime.limits import unreachable
 from edgekiln.runtime.termination import WATCHED, TerminatedError, unwound_by_sigterm
 
 COMMANDS = {
@@ -88,12 +89,11 @@ class LazyGroup(click.Group):
         except EdgeKilnError as error:
             # What a user can cause. Anything else is a bug, and leaves with Python's own traceback,
             # and 1.
-            if ctx.params["debug"]:
-                traceback.print_exc()
-            click.echo(f"error: {error.message}", err=True)
-            if error.hint:
-                click.echo(f" hint: {error.hint}", err=True)
-            ctx.exit(error.exit_code)
+            _refuse(ctx, error)
+        except OSError as error:
+            if (refused := unreachable(error)) is None:
+                raise
+            _refuse(ctx, refused)
         except KeyboardInterrupt as error:
             if ctx.params["debug"]:
                 traceback.print_exc()
@@ -102,6 +102,15 @@ class LazyGroup(click.Group):
             if WATCHED not in os.environ:
                 click.echo(f"{ended}; run the same command again to resume", err=True)
             ctx.exit(EXIT_TERMINATED if by_signal else EXIT_INTERRUPTED)
+
+
+def _refuse(ctx: click.Context, error: EdgeKilnError) -> NoReturn:
+    if ctx.params["debug"]:
+        traceback.print_exc()
+    click.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f" hint: {error.hint}", err=True)
+    ctx.exit(error.exit_code)
 
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

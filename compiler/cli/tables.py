@@ -98,8 +98,7 @@ def _row(step: Step, labels: Sequence[str], agreement: bool) -> tuple[str, ...]:
             same, cosine = step.score.top1_agreement, step.score.cosine
             scores.append("-" if same is None else f"{same:.2%}")
             scores.append("-" if cosine is None else f"{cosine:.5f}")
-        part = step.score.n < step.score.of
-        samples = f"{step.score.n:,} of {step.score.of:,}" if part else f"{step.score.n:,}"
+        samples = step.score.samples
     return (
         _label(step),
         *scores,

@@ -79,6 +79,11 @@ class Score:
         """The label with the unit, and which way is better."""
         return f"{self.head} {self.kind.heading}".strip()
 
+    @property
+    def samples(self) -> str:
+        """How many it is of, and of how many where an emulator has seen the first ones only."""
+        return f"{self.n:,} of {self.of:,}" if self.n < self.of else f"{self.n:,}"
+
     def __str__(self) -> str:
         return f"{self.value:.1f} dB" if self.is_agreement else self.kind.shown(self.value)
 

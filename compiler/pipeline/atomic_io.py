@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 
 from edgekiln.runtime.errors import ConfigError, StorageError
 from edgekiln.runtime.files import cannot_write, require_regular, written_whole
+from edgekiln.runtime.home import expanded, home
 from edgekiln.runtime.limits import NO_FILE
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -18,11 +19,11 @@ MIN_FREE_BYTES = 1 << 20  # with less than this, a write that failed in a librar
 
 
 def default_root() -> Path:
-    """Where the store lies if nobody says otherwise."""
-    if home := os.environ.get("EDGEKILN_STORE"):
-        return Path(home).expanduser().absolute()
+    """Where the store lies if nobody says otherwise. Raises ConfigError: nobody knows."""
+    if given := os.environ.get("EDGEKILN_STORE"):
+        return expanded(given).absolute()
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "edgekiln"
+    return (Path(cache) if cache else home("EDGEKILN_STORE") / ".cache") / "edgekiln"
 
 
 @contextmanager
@@ -52,9 +53,9 @@ def explained(root: Path) -> Iterator[None]:
 
 def check_place(dst: Path) -> None:
     """Raise StorageError where no file can be written to `dst`; before hours of work, not after."""
+    require_regular(dst)
     if dst.is_dir():
         raise StorageError(f"cannot write {dst}: it is a directory", "name a file in it")
-    require_regular(dst)
     check_folder(dst.absolute().parent, dst)
 
 
@@ -76,8 +77,8 @@ def check_places(written: Sequence[Path], read: Sequence[Path]) -> None:
 def check_folder(folder: Path, dst: Path | None = None) -> None:
     """Raise StorageError where no file, `dst`, can be written to a folder, be it there or not."""
     whole = folder.absolute()
-    there = next(each for each in (whole, *whole.parents) if each.exists())
     try:
+        there = next(each for each in (whole, *whole.parents) if each.exists())
         with TemporaryFile(dir=there):
             pass
     except OSError as error:
@@ -115,6 +116,9 @@ def _nearest(path: Path) -> Path:
 
 
 def _full(root: Path) -> StorageError:
+    temporary = Path(gettempdir())
+    if free_bytes(temporary) < MIN_FREE_BYTES <= free_bytes(root):
+        return StorageError(f"no room left in {temporary}", "free some space, or set TMPDIR")
     return StorageError(
         f"no room left in the store {root} ({free_bytes(root)} bytes free)",
         "`edgekiln cache gc` removes old artifacts; or set EDGEKILN_STORE to another disk",

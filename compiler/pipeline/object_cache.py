@@ -2,8 +2,9 @@
 
 They hold machine code, and what source files say.
 
-A file holds the hash of its content before the content: what is not what was written is as good as
-not there. It gets its name by one rename, so any number of processes may write at once.
+A file holds the hash of its name and its content before the content: what is not what was written
+under that name is as good as not there. It gets its name by one rename, so any number of processes
+may write at once.
 """
 
 import contextlib
@@ -15,7 +16,12 @@ from pathlib import Path
 
 from edgekiln.runtime.limits import read_regular
 
-_DIGEST_BYTES = 32
+DIGEST_BYTES = 32
+
+
+def hash_under(name: str) -> "hashlib._Hash":
+    """A hash to be given the content of the file of this name: another's file has another one."""
+    return hashlib.sha256(name.encode())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +39,14 @@ class ObjectCache:
             stored = read_regular(path)
         except OSError:
             return None
-        digest, content = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
-        with contextlib.suppress(OSError):
-            if hashlib.sha256(content).digest() != digest:
+        digest, content = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
+        whole = _digest(key, content) == digest
+        with contextlib.suppress(OSError):  # a read-only store serves as well
+            if whole:
+                os.utime(path)  # gc goes by the last use
+            else:
                 path.unlink(missing_ok=True)
-                return None
-            os.utime(path)  # gc goes by the last use
-        return content
+        return content if whole else None
 
     def put(self, key: str, content: bytes) -> None:
         if self.root is None:
@@ -48,8 +55,14 @@ class ObjectCache:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.root, prefix=".") as aside:
                 whole = Path(aside, key)
-                whole.write_bytes(hashlib.sha256(content).digest() + content)
+                whole.write_bytes(_digest(key, content) + content)
                 whole.replace(self.root / key)
+
+
+def _digest(key: str, content: bytes) -> bytes:
+    hashed = hash_under(key)
+    hashed.update(content)
+    return hashed.digest()
 
 
 NO_CACHE = ObjectCache()

@@ -7,7 +7,7 @@ all that the answers depend on, so that other students and other trials find it;
 interrupted leaves none. That a teacher and its student see the very same view, and see it often, is
 what Beyer et al. (arXiv:2106.05237) found to matter.
 
-    32 bytes    SHA-256 of what follows
+    32 bytes    SHA-256 of the file's name and what follows
     4 bytes     length of the header, little-endian
     header      JSON: names and shapes of the outputs, samples a batch, batches
     rows        float16, one a sample: its outputs, one after the other
@@ -29,6 +29,7 @@ import numpy as np
 
 from edgekiln.compiler.pipeline.atomic_io import free_bytes
 from edgekiln.compiler.pipeline.fingerprint import code_sha256
+from edgekiln.compiler.pipeline.object_cache import DIGEST_BYTES, hash_under
 from edgekiln.runtime.codec import CodecError, decode, digest, encode
 from edgekiln.runtime.errors import InputError, StorageError
 from edgekiln.runtime.text import human_bytes
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     Ask = Callable[[int, Batch], Answers]  # the place of a teacher, and what it is shown
 
 _FORMAT = 1
-_DIGEST_BYTES, _LENGTH_BYTES = 32, 4
+_LENGTH_BYTES = 4
 # Of `Batches`, what does not change what is shown: the split is known by its hash.
 _NOT_SHOWN = ("split", "channels_last")
 
@@ -179,14 +180,14 @@ class _Recorder:
     def __init__(self, path: Path, views_to_come: int) -> None:
         self._path, self._views = path, views_to_come
         self._header: _Header | None = None
-        self._hash = hashlib.sha256()
+        self._hash = hash_under(path.name)
 
     def __enter__(self) -> "_Recorder":
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # A name with a dot in front, which housekeeping takes for what a killed run has left.
         handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
         self._aside, self._file = Path(name), io.FileIO(handle, "w")
-        self._file.write(bytes(_DIGEST_BYTES))
+        self._file.write(bytes(DIGEST_BYTES))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -252,16 +253,16 @@ def _opened(path: Path) -> _Kept | None:
     """The file, if it is there and whole; one that is not is removed."""
     try:
         with path.open("rb") as file:
-            stored = file.read(_DIGEST_BYTES)
-            whole = hashlib.file_digest(file, "sha256").digest() == stored
-            file.seek(_DIGEST_BYTES)
+            stored = file.read(DIGEST_BYTES)
+            whole = hashlib.file_digest(file, lambda: hash_under(path.name)).digest() == stored
+            file.seek(DIGEST_BYTES)
             length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
             header = decode(_Header, json.loads(file.read(length))) if whole else None
         if header is None:
             path.unlink(missing_ok=True)
             return None
         os.utime(path)  # gc goes by the last use
-        return _Kept(path, header, _DIGEST_BYTES + _LENGTH_BYTES + length)
+        return _Kept(path, header, DIGEST_BYTES + _LENGTH_BYTES + length)
     except (OSError, CodecError, ValueError):
         return None
 

@@ -36,6 +36,7 @@ from edgekiln.models.data.wav_folder import fits as is_wav_folder
 from edgekiln.models.data.wav_folder import read as read_wav_folder
 from edgekiln.models.unchanged import State, data_state, note_read
 from edgekiln.runtime.errors import ConfigError, InputError
+from edgekiln.runtime.home import expanded
 
 Reader = Callable[[Path, Options], UnsplitData]
 
@@ -91,7 +92,7 @@ def _load(data: str, seed: int, _files: State) -> Dataset:
     if is_reference(name) and "task" in given:
         options, arguments = options_of(name, given)
         return assemble(name, read_pairs(name, arguments, options), options, seed)
-    path = Path(name).expanduser()
+    path = expanded(name)
     if is_reference(name):
         raise InputError(
             f"{name}: its samples have no labels, which training and accuracy need",

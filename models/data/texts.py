@@ -17,6 +17,7 @@ from edgekiln.models.text.bpe_vocabulary import is_byte_pair
 from edgekiln.models.text.ready_tables import TableSizes, byte_pair_tables, wordpiece_tables
 from edgekiln.models.text.tokens import Tokenizer
 from edgekiln.runtime.errors import ConfigError, InputError
+from edgekiln.runtime.home import expanded
 from edgekiln.runtime.limits import read_file
 from edgekiln.runtime.texts import TEXT_SUFFIX, lines_of
 
@@ -53,7 +54,7 @@ def tokenized(where: str, texts: Sequence[str], options: Options) -> dict[str, N
             f"{where}: nothing says what tokens its texts are",
             hint="say it, as the network takes them: ?vocabulary=vocab.txt&length=128",
         )
-    path = Path(options.vocabulary).expanduser()
+    path = expanded(options.vocabulary)
     byte_pair = is_byte_pair(path)
     names = options.inputs or (INPUTS[:2] if byte_pair else INPUTS)
     if len(names) > len(INPUTS):

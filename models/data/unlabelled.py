@@ -30,6 +30,7 @@ from edgekiln.models.data.texts import read_lines
 from edgekiln.models.data.wave_files import files_in, frames
 from edgekiln.models.unchanged import State, data_state, note_read
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.home import expanded
 from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
 from edgekiln.runtime.limits import read_regular
 from edgekiln.runtime.npy import names_in, read_archive, read_npy
@@ -64,7 +65,7 @@ class SampleSet:
 def is_unlabelled(data: str) -> bool:
     """Whether a spec of data names samples without labels. Raises InputError for a damaged file."""
     name, options = spec.split(data)
-    path = Path(name).expanduser()
+    path = expanded(name)
     with in_words(name):
         if path.is_dir():
             return _is_flat(path) and not is_coco(path)
@@ -123,7 +124,7 @@ def load_samples(
 def fingerprint(data: str) -> str:
     """SHA-256 (hex) of all that decides the samples: the files' bytes, or what a factory gives."""
     name, given = spec.split(data)
-    path = Path(name).expanduser()
+    path = expanded(name)
     # The options say how large and how colored pictures are, and which samples there are.
     digest = sha256(repr(sorted(given.items())).encode())
     if path.is_dir():
@@ -135,7 +136,7 @@ def fingerprint(data: str) -> str:
         with in_words(data):
             digest.update(read_regular(path))
             if vocabulary := given.get("vocabulary"):
-                digest.update(read_regular(Path(vocabulary).expanduser()))
+                digest.update(read_regular(expanded(vocabulary)))
     else:
         options, arguments = _options(name, given)
         arrays = samples_of(name, arguments, options.limit or MOST_SAMPLES)
@@ -160,7 +161,7 @@ def _load(data: str, seed: int, wanted: _Wanted, _files: State) -> SampleSet:
     """Every stage of a build asks for the same samples; what changed on disk is read again."""
     name, given = spec.split(data)
     options, arguments = _options(name, given)
-    path = Path(name).expanduser()
+    path = expanded(name)
     most = options.limit or MOST_SAMPLES
     arrays: Mapping[str, NDArray[np.generic]]
     sounds = _sounds(path)
@@ -191,7 +192,7 @@ def _options(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str,
     """The options of data, and, of a factory, the arguments beside them."""
     if not is_reference(name):
         options = parse(name, given)
-        check_file(Path(name).expanduser(), given)
+        check_file(expanded(name), given)
         return options, {}
     return options_of(name, given)
 

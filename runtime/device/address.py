@@ -1,5 +1,6 @@
 """Addresses of devices, and their names in devices.toml."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 from edgekiln.runtime.device.device import LOCAL, Device
 from edgekiln.runtime.device.shell import Shell
 from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.home import home
 from edgekiln.runtime.typed import did_you_mean, from_table, read_toml
 
 FILE = "devices.toml"
@@ -49,13 +51,24 @@ class DeviceEntry:
 
 
 def find_file() -> Path | None:
-    """$EDGEKILN_DEVICES, ./devices.toml, or the user's own; None where there is none."""
+    """$EDGEKILN_DEVICES, ./devices.toml, or the user's own; None where there is none.
+
+    Raises ConfigError: a folder may not be searched, in which there may be demands.
+    """
     if given := os.environ.get("EDGEKILN_DEVICES"):
         return Path(given)
-    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    for path in (Path(FILE), Path(config) / "edgekiln" / FILE):
-        if path.is_file():
-            return path
+    paths = [Path(FILE)]
+    with contextlib.suppress(ConfigError):  # who has no home directory has no devices there
+        config = os.environ.get("XDG_CONFIG_HOME") or home("XDG_CONFIG_HOME") / ".config"
+        paths.append(Path(config) / "edgekiln" / FILE)
+    for path in paths:
+        try:
+            if path.is_file():
+                return path
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: {error.strerror}", "set HOME or XDG_CONFIG_HOME to a folder of yours"
+            ) from error
     return None
 
 

@@ -20,11 +20,10 @@ from types import FrameType
 from edgekiln.runtime.device import strays
 from edgekiln.runtime.device.doorway import HELLO_S, Doorway
 from edgekiln.runtime.device.lease import ConnectionLost
-from edgekiln.runtime.device.session import ClientSession
+from edgekiln.runtime.device.session import ClientSession, kept_folder
 from edgekiln.runtime.device.tracker import TrackerConnection
 from edgekiln.runtime.errors import ConfigError, DeviceError
-from edgekiln.runtime.limits import read_file
-from edgekiln.runtime.signature import KEYS
+from edgekiln.runtime.signature import require_keys
 from edgekiln.runtime.termination import sent_again
 from edgekiln.runtime.trust import machine_signers
 from edgekiln.runtime.typed import whole_number
@@ -66,7 +65,8 @@ def offer_of(
 ) -> Offer:  # fmt: skip
     """An offer as a user words it; without `signers`, the machine's own policy demands them.
 
-    Raises ConfigError for what is no "host:port" or no IP address, InputError without keys.
+    Raises ConfigError for what is no "host:port" or no IP address, or without a home directory,
+    InputError without keys.
     """
     signers = signers or machine_signers()
     name, _, number = tracker.rpartition(":")
@@ -82,7 +82,8 @@ def offer_of(
     if not 0 < port < 65536:
         raise ConfigError(f"port = {port}", hint="ports are 1 to 65535")
     if signers is not None:
-        read_file(signers, KEYS, "give a public key, or a file of allowed signers")
+        require_keys(signers)
+    kept_folder()  # before a client comes
     host = name.removeprefix("[").removesuffix("]")  # as addresses of IPv6 are written
     return Offer(tracker=(host, tracker_port), key=key, address=address, port=port, signers=signers)
 

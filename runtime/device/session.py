@@ -31,7 +31,8 @@ from edgekiln.runtime.device.messages import (
     Ran,
     RunRequest,
 )
-from edgekiln.runtime.errors import BundleError, DeviceError, EdgeKilnError
+from edgekiln.runtime.errors import BundleError, DeviceError, EdgeKilnError, InputError
+from edgekiln.runtime.home import home
 from edgekiln.runtime.limits import BUNDLES
 from edgekiln.runtime.signature import verify_content
 from edgekiln.runtime.termination import end_with_parent
@@ -44,12 +45,17 @@ _ROOM = wire.MAX_TEXT // 2 - 1024  # in a message's text, for one of two streams
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
+def kept_folder() -> Path:
+    """Where files stay for the next session. Raises ConfigError."""
+    return home("run it as a user who has one") / ".cache/edgekiln/boards"
+
+
 class ClientSession:
     """All that happens from a client's hello to its end, however that comes."""
 
     def __init__(self, client: socket.socket, signers: Path | None) -> None:
         self._client, self._signers = client, signers
-        self._kept = Path.home() / ".cache/edgekiln/boards"
+        self._kept = kept_folder()
         self._admitted: set[str] = set()  # hashes of executables in verified bundles
 
     def serve(self) -> None:
@@ -142,9 +148,9 @@ class ClientSession:
         if self._signers is not None:
             try:
                 verify_content(content, name, signature, self._signers)
-            except BundleError as error:
+            except (BundleError, InputError) as error:  # InputError: its keys are gone
                 demand = f"the board runs only what its {self._signers.name} has signed"
-                raise BundleError(f"{error.message}; {demand}", error.hint) from error
+                raise type(error)(f"{error.message}; {demand}", error.hint) from error
         files = ProgramFile.parse(name, content).files
         program = place(self._programs, files[executable_name(files, str(name))])
         self._admitted.add(program.name)

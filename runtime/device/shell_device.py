@@ -1,7 +1,6 @@
 """A board that is reached by a shell: by ssh, by adb."""
 
 import contextlib
-import getpass
 import hashlib
 import platform
 import secrets
@@ -19,6 +18,7 @@ from edgekiln.runtime.device.device import Done
 from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.device.shell import Shell, first_line, run_script
 from edgekiln.runtime.errors import BundleError, DeviceError, MissingToolError, StorageError
+from edgekiln.runtime.home import user_name
 from edgekiln.runtime.host import Machine, State
 from edgekiln.runtime.manifest import ProgramSpec
 from edgekiln.runtime.runner import check_machine
@@ -139,7 +139,7 @@ class ShellDevice:
         """Take the board, and bring back to it what this run has put there."""
         if self._holder is not None:
             return
-        owner = f"{getpass.getuser()}@{platform.node()}"
+        owner = f"{user_name()}@{platform.node()}"
         keep = "1" if self._keep else "0"
         arguments = (self._shell.directory, self._token, owner, keep)
         with tempfile.TemporaryFile() as errors:

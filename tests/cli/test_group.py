@@ -39,6 +39,36 @@ def test_an_error_without_a_hint_is_one_line(cli: Cli, monkeypatch: pytest.Monke
     assert (result.exit_code, result.stderr) == (9, "error: no room\n")
 
 
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "said"),
+    [
+        (("pick", LONG), 3, f"error: {LONG}: File name too long"),
+        (
+            ("compile", "net.onnx", "-o", LONG),
+            9,
+            f"error: cannot write {LONG}: File name too long",
+        ),
+    ],
+)
+def test_a_path_that_cannot_be_looked_at_is_no_bug(
+    cli: Cli, arguments: tuple[str, ...], exit_code: int, said: str
+) -> None:
+    result = cli(*arguments)
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (exit_code, said)
+
+
+def test_another_error_of_the_system_is_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_name: str) -> Any:
+        raise FileNotFoundError(2, "No such file", "ours")
+
+    monkeypatch.setattr(profile, "load", fail)
+    with pytest.raises(FileNotFoundError, match="ours"):
+        cli("targets", "show", "x")
+
+
 def test_ctrl_c_says_how_to_go_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_name: str) -> Any:
         raise KeyboardInterrupt

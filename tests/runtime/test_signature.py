@@ -182,7 +182,7 @@ def test_a_key_that_is_withdrawn_on_one_line_is_none(tmp_path: Path, bundle: Pat
         f'# ci {kind} {code}\nold valid-before="20200101" {kind} {code}\n'
         f'git namespaces="git" {kind} {code}\n'
     )
-    with pytest.raises(BundleError, match=r"net\.ekb: (changed|signed by somebody else)"):
+    with pytest.raises(BundleError, match=r"net\.ekb: signed by (a key that|somebody else)"):
         verify(bundle, allowed)
 
 
@@ -208,6 +208,32 @@ def test_a_file_without_keys_lets_nobody_in(tmp_path: Path, bundle: Path, conten
         verify(bundle, tmp_path)
     with pytest.raises(InputError):
         verify(bundle, Path("/dev/zero"))
+
+
+def test_public_keys_under_each_other_and_under_comments_are_all_allowed(
+    tmp_path: Path, bundle: Path
+) -> None:
+    sign(bundle, key(tmp_path / "mine"))
+    texts = [key(tmp_path / name).with_suffix(".pub").read_text() for name in ("one", "two")]
+    allowed = tmp_path / "allowed"
+    allowed.write_text("".join([*texts, "# mine\n", (tmp_path / "mine.pub").read_text()]))
+    assert verify(bundle, allowed) == verify(bundle, tmp_path / "mine.pub")
+    allowed.write_text("".join(texts))
+    with pytest.raises(BundleError, match="signed by somebody else"):
+        verify(bundle, allowed)
+
+
+def test_a_key_that_is_not_for_bundles_is_no_change_of_the_bundle(
+    tmp_path: Path, bundle: Path
+) -> None:
+    sign(bundle, key(tmp_path / "mine"))
+    allowed = tmp_path / "allowed"
+    allowed.write_text(f'me namespaces="git" {(tmp_path / "mine.pub").read_text()}')
+    with pytest.raises(BundleError, match="a key that is allowed for other things than bundles"):
+        verify(bundle, allowed)
+    bundle.write_bytes(bundle.read_bytes() + bytes(512))
+    with pytest.raises(BundleError, match="changed after it was signed"):
+        verify(bundle, allowed)
 
 
 def test_one_of_several_names_on_a_line_is_the_signer(tmp_path: Path, bundle: Path) -> None:

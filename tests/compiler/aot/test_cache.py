@@ -103,6 +103,31 @@ def test_a_damaged_entry_is_made_again(cache: ObjectCache, damage: bytes | None)
     assert build(signed(), tiny.PROFILE, cache) == whole
 
 
+def test_an_entry_in_the_place_of_another_is_made_again(cache: ObjectCache) -> None:
+    whole = build(signed(), tiny.PROFILE, cache)
+    assert cache.root is not None
+    entries = sorted(cache.root.iterdir())
+    contents = [entry.read_bytes() for entry in entries]
+    for entry, content in zip(entries, contents[1:] + contents[:1], strict=True):
+        entry.write_bytes(content)
+    assert build(signed(), tiny.PROFILE, cache) == whole
+    assert [entry.read_bytes() for entry in entries] == contents
+
+
+def test_a_damaged_entry_that_cannot_be_removed_is_not_taken(
+    cache: ObjectCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.put("k", b"content")
+    assert cache.root is not None
+    (cache.root / "k").write_bytes((cache.root / "k").read_bytes()[:-1] + b"!")
+
+    def refuse_to_remove(path: Path, **_: bool) -> None:
+        raise PermissionError(f"{path} is somebody else's")
+
+    monkeypatch.setattr(Path, "unlink", refuse_to_remove)
+    assert cache.get("k") is None
+
+
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = ObjectCache(root=tmp_path / "file" / "compiled")

@@ -7,8 +7,10 @@ import pytest
 
 from edgekiln.compiler.ci.compare import Difference, compare
 from edgekiln.compiler.ci.result import JobResult, text_of
+from edgekiln.compiler.packaging.report import Score
+from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import ConfigError, InputError
-from tests.compiler.ci.results import DIGIT, INK, bench, result, run
+from tests.compiler.ci.results import DIGIT, INK, bench, result, run, write_bundle
 
 
 def differences(tmp_path: Path, before: JobResult, after: JobResult) -> dict[str, Difference]:
@@ -36,6 +38,12 @@ def test_an_accuracy_is_judged_by_the_number_of_samples(tmp_path: Path) -> None:
     assert not small.significant
     assert small.why == "n = 400: ±4.06 points at 95 %"
     assert differences(tmp_path, result(0.90), result(0.80))["accuracy"].significant
+
+
+def test_the_same_share_of_other_samples_is_another_score(tmp_path: Path) -> None:
+    emulated = Score(value=0.90, metric="accuracy", unit="%", n=159, of=400)
+    found = differences(tmp_path, result(0.90), result(score=emulated))["score"]
+    assert (found.before, found.after) == ("accuracy 90.00% (n = 400)", "accuracy 90.00% (n = 159)")
 
 
 def test_sizes_are_exact(tmp_path: Path) -> None:
@@ -71,3 +79,15 @@ def test_each_head_is_compared_by_its_own_metric(tmp_path: Path) -> None:
     assert difference.relative == pytest.approx(0.5)
     gone = differences(tmp_path, before, result(score=DIGIT))["score"]
     assert (gone.before, gone.after) == ("ink RMSE 0.2 mm (n = 400)", None)
+
+
+def test_the_scores_of_bundles_are_compared_as_builds_write_them(tmp_path: Path) -> None:
+    paths = []
+    for accuracy in (0.90, 0.80):
+        build = result(accuracy).build
+        assert build is not None
+        paths.append(tmp_path / f"{accuracy}.ekb")
+        write_bundle(paths[-1], report={"steps": encode([step.lasting() for step in build.steps])})
+    found = {each.quantity: each for each in compare(*paths).differences}
+    assert (found["accuracy"].before, found["accuracy"].after) == (0.90, 0.80)
+    assert found["accuracy"].significant

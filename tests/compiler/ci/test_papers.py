@@ -17,6 +17,7 @@ from edgekiln.compiler.ci.result import Failure, GateVerdict, parse, text_of
 from edgekiln.compiler.ci.summary import LIMIT, summary
 from edgekiln.compiler.cli.documents import DOCUMENTS
 from edgekiln.compiler.documents.json_schema import document_schema
+from edgekiln.compiler.packaging.report import Score
 from edgekiln.compiler.stages.check import BundleCheck
 from edgekiln.runtime.codec import encode
 from edgekiln.runtime.errors import InputError
@@ -100,7 +101,7 @@ def test_the_summary_shows_what_changed_and_by_how_much() -> None:
     now = run(result(0.91, arena=1100, bench=bench((80, 80, 81, 80, 80))))
     row = summary(now, before).splitlines()[4]
     assert row == (
-        "| ✅ | `net/x86-64-v3/int8` | 91.00% ▲ +1.00 pp | 80.0 µs ▼ -20.0% | 300 B = "
+        "| ✅ | `net/x86-64-v3/int8` | 91.00% ▲ +1.00 pp | 400 | 80.0 µs ▼ -20.0% | 300 B = "
         "| 1.1 KiB ▲ +10.0% |"
     )
 
@@ -108,11 +109,13 @@ def test_the_summary_shows_what_changed_and_by_how_much() -> None:
 def test_the_papers_show_each_tasks_metric_and_which_way_is_better() -> None:
     worse = result(score=replace(RMSE, value=0.25))
     text = summary(run(worse), run(result(score=RMSE)))
-    assert text.splitlines()[2] == "| | job | RMSE, mm ↓ | latency | program | arena |"
-    assert "| 0.25 mm ▲ +25.0% |" in text
+    assert text.splitlines()[2] == "| | job | RMSE, mm ↓ | n | latency | program | arena |"
+    assert "| 0.25 mm ▲ +25.0% | 400 |" in text
     assert "accuracy" not in text.lower()
     heads = result(score=DIGIT, further=(INK,))
-    assert "| digit accuracy 90.00% =<br>ink RMSE 0.2 mm = |" in summary(run(heads), run(heads))
+    assert "| digit accuracy 90.00% =<br>ink RMSE 0.2 mm = | 400 |" in summary(
+        run(heads), run(heads)
+    )
     drawn = page([run(heads), run(heads)])
     assert "Ink rmse 0.2 mm on 400 held-out samples; lower is better." in drawn
     assert "ink RMSE, mm ↓" in drawn
@@ -209,6 +212,18 @@ def test_the_page_shows_earlier_results_as_lines() -> None:
     assert "80.00% → 90.00%" in text
     assert '<polyline points="0.0,60.0 300.0,0.0"/>' in text
     assert "polyline points" not in page([now])
+
+
+def test_a_score_of_fewer_samples_says_so_and_is_held_against_none_of_more() -> None:
+    emulated = Score(value=0.95, metric="accuracy", unit="%", n=159, of=1400)
+    now, before = run(result(score=emulated)), run(result(0.9))
+    row = summary(now, before).splitlines()[4]
+    assert "| 95.00%, was of 400 | 159 of 1,400 |" in row
+    text = page([now, before])
+    assert '<td class="n" data-value="159">159 of 1,400</td>' in text
+    assert "Accuracy 95.00% on 159 of 1,400 held-out samples" in text
+    assert "90.00% → 95.00%" not in text
+    assert "90.00% → 95.00%" in page([run(result(0.95)), before])
 
 
 def test_the_page_draws_training_and_the_teacher_it_is_held_against() -> None:

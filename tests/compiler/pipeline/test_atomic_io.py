@@ -1,10 +1,12 @@
 """Disks that are full, read-only or no directory at all."""
 
+import errno
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from edgekiln.compiler.pipeline import atomic_io
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime.errors import StorageError
 from tests.compiler.small_stages import Resumable, Upper, leftovers
@@ -31,6 +33,20 @@ def test_a_full_disk_is_a_storage_error_that_names_the_room_left(tmp_path: Path,
         del store, src, error
     finally:
         subprocess.run(["umount", "--lazy", mount], check=True)
+
+
+def test_a_full_folder_for_temporary_files_is_not_taken_for_a_full_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = {tmp_path / "store": 1 << 30, tmp_path / "temporary": 100}
+    monkeypatch.setattr(atomic_io, "gettempdir", lambda: str(tmp_path / "temporary"))
+    monkeypatch.setattr(atomic_io, "free_bytes", free.__getitem__)
+    with (
+        pytest.raises(StorageError, match=r"no room left in .*/temporary$") as error,
+        atomic_io.explained(tmp_path / "store"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert error.value.hint == "free some space, or set TMPDIR"
 
 
 def test_a_read_only_store_serves_what_it_has_and_refuses_the_rest(

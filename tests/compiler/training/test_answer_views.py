@@ -134,6 +134,16 @@ def test_a_damaged_file_is_asked_for_again(teacher, data, tmp_path):
     assert_same_bits(first, second)
 
 
+def test_answers_in_the_place_of_others_are_asked_for_again(teacher, data, tmp_path):
+    learn(teacher, data, tmp_path / "a")
+    whole = {path: path.read_bytes() for path in files(tmp_path)}
+    one, other = whole
+    one.write_bytes(whole[other])
+    other.write_bytes(whole[one])
+    learn(teacher, data, tmp_path / "b")
+    assert {path: path.read_bytes() for path in files(tmp_path)} == whole
+
+
 def test_answers_are_kept_in_half_precision(teacher, data, tmp_path):
     learn(teacher, data, tmp_path / "a", views=1, options=replace(OPTIONS, epochs=1))
     (path,) = files(tmp_path)

@@ -209,6 +209,14 @@ def test_a_server_that_others_can_reach_says_so():
         board_server.offer_of("127.0.0.1:9190", "k", signers=Path("/nowhere/keys"))
 
 
+@pytest.mark.parametrize("keys", ["", "\n", "# nobody yet\n", "ssh-ed25519 cut", "me"])
+def test_a_server_does_not_begin_with_a_file_that_lets_nobody_in(tmp_path, keys):
+    signers = tmp_path / "team"
+    signers.write_text(keys)
+    with pytest.raises(InputError, match="team: holds no keys"):
+        board_server.offer_of("127.0.0.1:9190", "k", signers=signers)
+
+
 BROKEN_OFF = """
 import os, signal, socket, sys, time
 from pathlib import Path
