@@ -20,7 +20,7 @@ from edgekiln.targets.isa.expressions import (
     reinterpret,
     shuffle,
 )
-from edgekiln.targets.isa.halfwords import Half, HalfwordUnit
+from edgekiln.targets.isa.halfwords import Half, HalfwordUnit, Widening
 
 
 class DspMicroKernel(MicroKernel):
@@ -78,19 +78,27 @@ class WidenedDspMicroKernel(DspMicroKernel):
 class DspHalfwords(HalfwordUnit):
     """SMLAD, and SMLABB, SMLABT, SMLATB and SMLATT of one half each."""
 
-    def widen(self, codes: Expr) -> Expr:
-        even, odd = _halves(codes)
-        # PKHTB takes two top halves, as `pair` two bottom ones.
-        tops = (odd & const(-0x10000)) | ((even >> const(16)) & const(0xFFFF))
-        return reinterpret(shuffle([self.pair(even, odd), tops], range(2)), "int16", 4)
-
     def pair(self, bottom: Expr, top: Expr) -> Expr:
         """Return both as the halves of a word, which is one PKHBT."""
-        return (bottom & const(0xFFFF)) | (top << const(16))
+        return _bottoms(bottom, top)
 
     def dot(self, acc: Expr, word: Expr, weights: Expr, halves: tuple[Half, Half] | None) -> Expr:
         name = "smlad" if halves is None else "smla" + "".join(half[0] for half in halves)
         return llvm(f"llvm.arm.{name}", "int32", word, reinterpret(weights, "int32"), acc)
+
+
+class DspWidening(Widening):
+    """Four codes at once, of a word."""
+
+    def widen(self, codes: Expr) -> Expr:
+        even, odd = _halves(codes)
+        # PKHTB takes two top halves, as PKHBT two bottom ones.
+        tops = (odd & const(-0x10000)) | ((even >> const(16)) & const(0xFFFF))
+        return reinterpret(shuffle([_bottoms(even, odd), tops], range(2)), "int16", 4)
+
+
+def _bottoms(bottom: Expr, top: Expr) -> Expr:
+    return (bottom & const(0xFFFF)) | (top << const(16))
 
 
 def round_scalar(x: Expr) -> Expr:
@@ -123,7 +131,8 @@ ARM_DSP = DspMicroKernel(
     in_order=True,
     epilogue_cycles=9.0,
     depthwise_rows=2,
-    halfwords=DspHalfwords(widen_cycles=2.0),
+    halfwords=DspHalfwords(),
+    widening=DspWidening(cycles=2.0, elements=4, scratch_bytes=5120, unrolled=24),
 )
 
 # One SMLAD a step; beside sums and weights a pixel, three addresses or counters.

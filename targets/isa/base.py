@@ -22,7 +22,7 @@ from edgekiln.targets.isa.expressions import (
     vector,
     words_of,
 )
-from edgekiln.targets.isa.halfwords import HalfwordUnit
+from edgekiln.targets.isa.halfwords import HalfwordUnit, Widening
 from edgekiln.targets.isa.matrix import MatrixUnit
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class MicroKernel(ABC):
     filtering_costs: FilteringCosts = ZEN4_FILTERING
     matrix: MatrixUnit | None = None  # beside the vectors, where the chip has one
     halfwords: HalfwordUnit | None = None  # where they are what the chip multiplies
+    widening: Widening | None = None  # for `widened`
 
     @property
     def accumulator(self) -> str:
@@ -112,22 +113,18 @@ class MicroKernel(ABC):
 
     def widen(self, x: Expr, lanes: int) -> Expr:
         """Convert activations to the type of sums."""
-
         return cast(x, "int32", lanes)
 
     def floats(self, x: Expr, lanes: int) -> Floats:
         """Convert activations to float32."""
-
         return Floats(cast(self.widen(x, lanes), "float32", lanes))
 
     def narrow(self, x: Expr, lanes: int) -> Expr:
         """Convert int32 to activations; every lane is inside their range."""
-
         return cast(x, self.activation, lanes)
 
     def clamp(self, value: Expr, low: Expr, high: Expr, lanes: int) -> Expr:
         """Return the float32 `value` inside [low, high] (scalars); `low` where it is NaN."""
-
         return minimum(maximum(value, splat(low, lanes)), splat(high, lanes))
 
     def steps(self, value: Expr, low: Expr, high: Expr, lanes: int) -> Expr:
@@ -256,7 +253,7 @@ class MicroKernel(ABC):
 
     @property
     def widened(self) -> "MicroKernel | None":
-        """What multiplies matrices of activations and weights that `halfwords` has widened."""
+        """What multiplies activations that `widening` has widened by weights of 16 bits, if any."""
         return None
 
     def picked(self, window: Expr, places: Expr, lanes: int) -> Expr:

@@ -1,4 +1,4 @@
-"""What products of 16 bits offer a kernel, where no instruction multiplies bytes."""
+"""What products of 16 bits offer a kernel, where no instruction multiplies bytes as they are."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,17 +11,7 @@ Half = Literal["bottom", "top"]
 
 @dataclass(frozen=True, kw_only=True)
 class HalfwordUnit(ABC):
-    """Words of two int16, and the products of their halves. The methods build TIR expressions.
-
-    Args:
-        widen_cycles: to widen an element and to store it.
-    """
-
-    widen_cycles: float
-
-    @abstractmethod
-    def widen(self, codes: Expr) -> Expr:
-        """Return four int8 as int16, in their order."""
+    """Words of two int16, and the products of their halves. The methods build TIR expressions."""
 
     @abstractmethod
     def pair(self, bottom: Expr, top: Expr) -> Expr:
@@ -34,3 +24,24 @@ class HalfwordUnit(ABC):
         Args:
             halves: of the word and of the weights, which alone are multiplied; None: all are.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Widening(ABC):
+    """How codes of activations become 16 bits, before they are multiplied.
+
+    Args:
+        cycles: to widen an element and to store it.
+        elements: that are widened at once.
+        scratch_bytes: that may be taken of the stack for what was widened.
+        unrolled: products of a pair, at most, in an iteration of the loop over k, or of one step.
+    """
+
+    cycles: float
+    elements: int
+    scratch_bytes: int
+    unrolled: int
+
+    @abstractmethod
+    def widen(self, codes: Expr) -> Expr:
+        """Return so many codes as int16, in their order."""

@@ -1,6 +1,6 @@
 """x86 with AVX2 and no VNNI: words in registers of 256 bits."""
 
-from edgekiln.targets.isa.x86_words import WordMicroKernel
+from edgekiln.targets.isa.x86_words import WordMicroKernel, WordWidening
 
 AVX2 = WordMicroKernel(
     name="x86_avx2",
@@ -15,4 +15,5 @@ AVX2 = WordMicroKernel(
     # What splitting a pixel's word, and a register of weights, takes of it: measured on Zen 4.
     operand_dots=0.4,
     weight_dots=0.7,
+    widening=WordWidening(cycles=0.1, elements=16, scratch_bytes=32 << 10, unrolled=96),
 )

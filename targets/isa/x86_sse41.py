@@ -11,7 +11,7 @@ from edgekiln.targets.isa.expressions import Buffer, Expr
 from edgekiln.targets.isa.fused import multiply_add
 from edgekiln.targets.isa.x86_common import PART, X86MicroKernel
 from edgekiln.targets.isa.x86_pairs import InterleavedByteMicroKernel
-from edgekiln.targets.isa.x86_words import InterleavedWordMicroKernel, WordMicroKernel
+from edgekiln.targets.isa.x86_words import InterleavedWordMicroKernel, WordMicroKernel, WordWidening
 
 
 class SseMicroKernel(X86MicroKernel):
@@ -69,5 +69,6 @@ SSE41 = Sse41MicroKernel(
     dots_per_cycle=0.5,
     operand_dots=0.4,
     weight_dots=0.7,
+    widening=WordWidening(cycles=0.25, elements=8, scratch_bytes=24 << 10, unrolled=96),
     loop_costs=replace(ZEN4_LOOP, loads_per_cycle=1.0, near_bytes=24 << 10),
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Expr, cast, const, llvm, reinterpret, splat
+from edgekiln.targets.isa.halfwords import Widening
 from edgekiln.targets.isa.x86_common import PairMicroKernel, X86MicroKernel, interleaving
 from edgekiln.targets.isa.x86_pairs import InterleavedByteMicroKernel, PairedByteMicroKernel
 
@@ -43,6 +44,26 @@ class WordMicroKernel(X86MicroKernel):
         return WordPairMicroKernel.of(self, dots_per_cycle=1.5 * self.dots_per_cycle)
 
     @property
+    def widened(self) -> MicroKernel | None:
+        # Nothing is split: two PMADDWD where bytes take two and what makes words of them.
+        return WordPairMicroKernel(
+            name=f"{self.name}_widened",
+            activation="int16",
+            lanes=self.lanes,
+            k_step=2,
+            x_bytes=2,
+            register_lanes=self.register_lanes,
+            registers=self.registers,
+            weight_registers=0,  # PMADDWD takes them from memory
+            pixel_registers=1,
+            scratch_registers=3,
+            dot_latency=1,  # of the PADDD
+            dots_per_cycle=2 * self.dots_per_cycle,
+            loop_costs=self.loop_costs,
+            epilogue_cycles=self.epilogue_cycles,
+        )
+
+    @property
     def depthwise(self) -> MicroKernel:
         return InterleavedWordMicroKernel.of(self)
 
@@ -52,6 +73,13 @@ class WordMicroKernel(X86MicroKernel):
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         return self.by_register(_dot, lanes, (acc, 1), (a, 4), (w, 4))
+
+
+class WordWidening(Widening):
+    """PMOVZXBW widens half a register of codes."""
+
+    def widen(self, codes: Expr) -> Expr:
+        return reinterpret(cast(codes, f"uint16x{self.elements}"), "int16", self.elements)
 
 
 class WordPairMicroKernel(PairMicroKernel):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from edgekiln.compiler.kernels.conv2d.emit_tile import ConvolutionTileEmitter
-from edgekiln.compiler.kernels.conv2d.widened_plan import WORD, WidenedPlan
+from edgekiln.compiler.kernels.conv2d.widened_plan import WidenedPlan
 from edgekiln.compiler.kernels.tir import let, loop, repeat, store
 from edgekiln.targets.isa.expressions import Buffer, Expr, Index, load
 
@@ -36,9 +36,9 @@ class WidenedTileEmitter(ConvolutionTileEmitter):
         plan = self.plan
         first = super()._first(0, item, strip)
         down = plan.conv.dilations[0] * plan.conv.x.row
-        words = plan.pitch // WORD
+        size = plan.widening.elements
         with repeat(plan.kh) as row:
             source, to = let(first + row * down), let(row * plan.pitch)
-            with repeat(words) as i:
-                codes = load(self.image, source + i * WORD, WORD)
-                store(self.x, to + i * WORD, plan.halfwords.widen(codes), WORD)
+            with repeat(plan.pitch // size) as i:
+                codes = load(self.image, source + i * size, size)
+                store(self.x, to + i * size, plan.widening.widen(codes), size)

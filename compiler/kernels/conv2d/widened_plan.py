@@ -27,20 +27,18 @@ from edgekiln.compiler.kernels.tile import Tile, ranked
 from edgekiln.compiler.kernels.tir import let, repeat
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Expr, Index, const, minimum
+from edgekiln.targets.isa.halfwords import Widening
 
-WORD = 4  # elements that are widened at once
-ITEM_BYTES = 2  # of one that was
-_MOST_BYTES = 5120  # of the scratch, which lies on the stack
-_UNROLLED = 24  # products of a pair, at most, in an iteration of the loop over k, or of one step
+ITEM_BYTES = 2  # of an element that was widened
 
 
 def applies(conv: ConvolutionSpec, mk: MicroKernel) -> bool:
     """Whether there is such a form, and weights may be widened: each serves several pixels."""
-    if mk.widened is None or conv.compact or conv.weight.dtype != np.int8:
+    if mk.widened is None or mk.widening is None or conv.compact or conv.weight.dtype != np.int8:
         return False
     plain = conv.groups == 1 and (conv.dilations[1] == 1 or conv.weight.shape[3] == 1)
     several = conv.y.n * conv.y.h * conv.y.w > 1
-    return plain and several and WidenedPlan.fitting(conv, mk.widened) > 0
+    return plain and several and fitting(conv, mk.widened, mk.widening) > 0
 
 
 class WidenedPlan(DirectPlan):
@@ -53,37 +51,36 @@ class WidenedPlan(DirectPlan):
 
     def __init__(self, conv: ConvolutionSpec, mk: MicroKernel) -> None:
         assert mk.widened
-        assert mk.halfwords
-        self.halfwords = mk.halfwords
+        assert mk.widening
+        self.widening = mk.widening
         super().__init__(conv, mk.widened)
-        most = self.fitting(conv, self.mk)
+        most = fitting(conv, self.mk, self.widening)
         # Strips of equal length, whole tiles if there are several.
         count = math.ceil(self.pixels / most)
         size = math.ceil(self.pixels / count / self.tile.pixels) * self.tile.pixels
         self.strip = min(size, most, self.pixels)
-        self.pitch = _pitch(conv, self.mk, self.strip)
+        self.pitch = self._pitch()
         # Items are strips or rows, also where one would be all there is.
         self.work = math.ceil(self.pixels / self.strip) if self.joined else conv.y.n * conv.y.h
         self.by_channels = False
 
-    @staticmethod
-    def fitting(conv: ConvolutionSpec, mk: MicroKernel) -> int:
-        """The longest strip, in output pixels, whose input stays inside the scratch."""
-        kh, kw = conv.weight.shape[2:]
-        elements = _MOST_BYTES // (kh * ITEM_BYTES) // WORD * WORD - _over(conv, mk)
-        most: int = (elements // conv.x.c - kw) // conv.strides[1] + 1
-        return max(0, most)
+    def _pitch(self) -> int:
+        """Elements of a row of the scratch for a strip."""
+        conv, size = self.conv, self.widening.elements
+        pixels = (self.strip - 1) * conv.strides[1] + self.kw
+        elements: int = pixels * conv.x.c + _over(conv, self.mk)
+        return math.ceil(elements / size) * size
 
     @cached_property
     def ranked(self) -> list[tuple[float, Tile]]:
         conv = self.conv
         rows = 1 if self.joined else conv.y.n * conv.y.h
-        most = min(self.pixels, self.fitting(conv, self.mk))
+        most = min(self.pixels, fitting(conv, self.mk, self.widening))
         steps = self.taps * self.steps
         found = ranked(self.mk, pixels=most, channels=self.oc, k_steps=steps)
         # What it takes to widen the elements of a pixel, for all of its channels.
         widening = conv.weight[0].size / self.kw * min(self.kw, conv.strides[1])
-        more = self.pixels * widening * self.halfwords.widen_cycles
+        more = self.pixels * widening * self.widening.cycles
         share = self.pixels / most
         return [
             (rows * (cycles * share + more), replace(tile, algorithm="widened"))
@@ -100,7 +97,7 @@ class WidenedPlan(DirectPlan):
     @property
     def unrolled(self) -> int:
         """Steps of k in an iteration of its loop: those that leave the fewest over."""
-        most = max(1, _UNROLLED // (self.tile.pixels * self.tile.vectors))
+        most = max(1, self.widening.unrolled // (self.tile.pixels * self.tile.vectors))
         sizes = range(min(most, self.steps), 0, -1)
         return min(sizes, key=lambda size: self.steps // size + self.steps % size)
 
@@ -124,10 +121,12 @@ class WidenedPlan(DirectPlan):
             yield self.strip - size
 
 
-def _pitch(conv: ConvolutionSpec, mk: MicroKernel, strip: int) -> int:
-    """Elements of a row of the scratch for a strip of so many output pixels."""
-    pixels: int = (strip - 1) * conv.strides[1] + conv.weight.shape[3]
-    return math.ceil((pixels * conv.x.c + _over(conv, mk)) / WORD) * WORD
+def fitting(conv: ConvolutionSpec, mk: MicroKernel, widening: Widening) -> int:
+    """The longest strip, in output pixels, whose input stays inside the scratch."""
+    kh, kw = conv.weight.shape[2:]
+    size = widening.elements
+    elements = widening.scratch_bytes // (kh * ITEM_BYTES) // size * size - _over(conv, mk)
+    return int(max(0, (elements // conv.x.c - kw) // conv.strides[1] + 1))
 
 
 def _over(conv: ConvolutionSpec, mk: MicroKernel) -> int:

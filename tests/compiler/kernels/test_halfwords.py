@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import assume, given
+from hypothesis.strategies import sampled_from
 
 from edgekiln.compiler.kernels.conv2d import widened_plan
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
@@ -12,10 +13,14 @@ from edgekiln.compiler.kernels.conv2d.widened_plan import ITEM_BYTES, WidenedPla
 from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
 from edgekiln.compiler.kernels.depthwise.pairs_plan import PairsPlan
 from edgekiln.targets.isa.arm_dsp import ARM_DSP
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.x86_avx2 import AVX2
+from edgekiln.targets.isa.x86_sse41 import SSE41
 from tests.compiler.kernels.convolutions import Case, Problem, cases
 from tests.compiler.kernels.harness import Array, thorough
 
-MOST_BYTES = 5120  # that a convolution's call may take of the stack beside its sums
+# What a convolution's call may take of the stack beside its sums.
+MOST_BYTES = {ARM_DSP: 5120, AVX2: 32 << 10, SSE41: 24 << 10}
 ONE_PIXEL = Case(
     seed=0, n=1, size=(1, 1), groups=1, channels=(64, 32), kernel=(1, 1), strides=(1, 1),
     dilations=(1, 1), pads=(0, 0, 0, 0), zeros=("some", "some"), data="random", halos=(0, 0),
@@ -64,13 +69,15 @@ def test_a_band_of_two_rows_takes_two_words_of_weights_a_tap() -> None:
     assert [len(plan.terms(row)) for row in range(2)] == [2, 2]
 
 
-@given(cases())
+@given(cases(), sampled_from(sorted(MOST_BYTES, key=lambda mk: mk.name)))
 @thorough
-def test_a_widened_strip_holds_what_its_tiles_read_and_fits_the_stack(case: Case) -> None:
+def test_a_widened_strip_holds_what_its_tiles_read_and_fits_the_stack(
+    case: Case, mk: MicroKernel
+) -> None:
     conv = convolution(case)
-    assume(widened_plan.applies(conv, ARM_DSP))
-    plan = WidenedPlan(conv, ARM_DSP)
-    assert plan.kh * plan.pitch * ITEM_BYTES <= MOST_BYTES
+    assume(widened_plan.applies(conv, mk))
+    plan = WidenedPlan(conv, mk)
+    assert plan.kh * plan.pitch * ITEM_BYTES <= MOST_BYTES[mk]
     assert plan.tile.pixels <= plan.strip <= plan.pixels
     assert plan.work == (-(-plan.pixels // plan.strip) if plan.joined else conv.y.n * conv.y.h)
     last = (plan.strip - 1) * case.strides[1] * conv.x.c + plan.steps * plan.mk.k_step
@@ -85,9 +92,12 @@ def test_the_items_of_one_row_are_one_whatever_its_channels(stride: int) -> None
     assert sum(block.count for block in plan.layout) > 1
 
 
-def test_weights_are_widened_where_they_serve_several_pixels_and_may_take_more_bytes() -> None:
+@pytest.mark.parametrize("mk", MOST_BYTES, ids=lambda mk: mk.name)
+def test_weights_are_widened_where_they_serve_several_pixels_and_may_take_more_bytes(
+    mk: MicroKernel,
+) -> None:
     alone = convolution(ONE_PIXEL)
     several = convolution(replace(ONE_PIXEL, size=(4, 4)))
     compact = replace(several, compact=True)
-    chosen = [conv.build(ARM_DSP).constants[0].dtype for conv in (alone, several, compact)]
+    chosen = [conv.build(mk).constants[0].dtype for conv in (alone, several, compact)]
     assert chosen == [np.int8, np.int16, np.int8]
