@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekiln.models import depth, spec, widths, zoo
+from edgekiln.models.allowed_factories import require_allowed
 from edgekiln.models.checkpoint import tensors_in
 from edgekiln.models.data.dataset import Dataset
 from edgekiln.models.data.unlabelled import load_samples
@@ -158,9 +159,7 @@ def load_module(path: Path, allow: Collection[str] = ()) -> "tuple[nn.Module, Mo
     """Rebuild the module, in evaluation mode, with the widths of its tensors and without
     the blocks that were removed.
 
-    The file holds no code, but it names the factory, which is imported and called: one of the zoo,
-    or one that the user allows. Whoever wrote the file chose the name, and some functions that are
-    installed everywhere run any command.
+    It names the factory, which is imported and called: one of the zoo, or one that the user allows.
 
     Args:
         allow: factories besides the zoo's, as "package.module:factory".
@@ -171,15 +170,7 @@ def load_module(path: Path, allow: Collection[str] = ()) -> "tuple[nn.Module, Mo
         others: as `zoo.build`.
     """
     content = _content(path)
-    factory = str(content["factory"])
-    # A module of the zoo is written under either of its two names.
-    of_the_zoo = {name for e in zoo.ENTRIES.values() for name in (e.name, e.factory)}
-    if factory not in of_the_zoo and factory not in allow:
-        raise InputError(
-            f"{path}: asks for {factory!r} to be called, which is not of the zoo",
-            hint=f"if you trust the file and know this function: --allow-factory {factory}, "
-            f'or allow-factories = ["{factory}"] in the recipe',
-        )
+    require_allowed(path, str(content["factory"]), allow)
     meta = _meta(path, content)
     if not all(isinstance(value, int | float | str | None) for value in meta.kwargs.values()):
         raise InputError(f"{path}: its factory's arguments are no plain values", "build it again")

@@ -1,9 +1,10 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +12,15 @@ from edgekiln.runtime.errors import StorageError
 
 FILE_MODE = 0o644
 EXECUTABLE_MODE = 0o755
+
+# What helps, by what the operating system says; for all else, another directory does.
+_ROOM = "free some space, or choose a directory on another disk"
+_REMEDIES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: _ROOM,
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 
 
 @contextmanager
@@ -56,9 +66,33 @@ def make_folder(path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
+@contextmanager
+def folder_for(path: Path) -> Iterator[None]:
+    """Make the folder of a file that the block writes, and those above it, where they are missing.
+    Where the block fails, those that were made and hold nothing are gone again.
+
+    Raises:
+        StorageError: they cannot be made.
+    """
+    folder = path.absolute().parent
+    missing: list[Path] = []
+    try:
+        try:
+            missing = [each for each in (folder, *folder.parents) if not each.exists()]
+        except OSError as error:  # in a folder that may not be searched, or with too long a name
+            raise cannot_write(path, error) from error
+        make_folder(folder)
+        yield
+    except BaseException:
+        for each in missing:  # the innermost first
+            with suppress(OSError):
+                each.rmdir()
+        raise
+
+
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """The user's error behind an operating system's."""
     return StorageError(
         f"cannot write {path}: {error.strerror or error}",
-        hint="free some space or choose a directory you may write to",
+        hint=_REMEDIES.get(error.errno or 0, "choose a directory you may write to"),
     )

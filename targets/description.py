@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from edgekiln.runtime.codec import digest
 from edgekiln.runtime.errors import ConfigError
 
 _NAME = re.compile(r"\w[\w .+()-]*")
@@ -94,6 +95,12 @@ class TargetProfile:
                 f"target name = {self.name!r}",
                 "it is a part of file names: letters, digits, blanks, dots, - and _ are",
             )
+        try:
+            digest(self.tvm)  # as the keys of a store have it
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"target {self.name}: [tvm]: {error}", "give texts, whole numbers and lists of them"
+            ) from error
         for key, number, least in self._counts():
             if not least <= number <= MAX_COUNT:
                 raise ConfigError(

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.lowering.tvm_target import target_of
+
 if TYPE_CHECKING:
     from tvm.ir.transform import Pass
     from tvm.runtime import Module
@@ -41,9 +43,8 @@ def compile_function(func: "PrimFunc", symbol: str, tvm_target: Mapping[str, obj
     """
     import tvm
     from tvm import tirx
-    from tvm.target import Target
 
-    target = Target(_rightly_compiled(func, tvm_target))
+    target = target_of(_rightly_compiled(func, tvm_target))
     module = tvm.IRModule({symbol: func.with_attr("global_symbol", symbol)})
     module = tirx.transform.BindTarget(target.with_host(target))(module)
     module = tvm.ir.transform.Sequential(passes())(module)

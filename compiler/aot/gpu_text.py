@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgekiln.compiler.aot.codegen import passes, pointers
+from edgekiln.compiler.lowering.tvm_target import target_of
 
 if TYPE_CHECKING:
     from tvm.ir import Call, TensorLoad
@@ -31,7 +32,7 @@ def function_text(func: "PrimFunc", symbol: str, tvm_target: Mapping[str, object
     from tvm import ir, tirx
     from tvm.target import Target
 
-    target = Target(dict(tvm_target))
+    target = target_of(tvm_target)
     module = tvm.IRModule({symbol: func.with_attr("global_symbol", symbol)})
     module = tirx.transform.BindTarget(target.with_host(Target({"kind": "llvm"})))(module)
     lowered = tvm.ir.transform.Sequential(passes())(module)[symbol]

@@ -25,6 +25,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from edgekiln.compiler.build.stage_table import SKIPPABLE, STAGES
 from edgekiln.compiler.pipeline.stage import Stage
+from edgekiln.models.allowed_factories import check_names
 from edgekiln.models.data.options import with_task
 from edgekiln.models.tasks.heads import heads_of
 from edgekiln.runtime.errors import ConfigError
@@ -164,6 +165,7 @@ def parse(table: Mapping[str, object], where: str) -> Recipe:
                 did_you_mean(key, (*SHARED, *STAGES, SWEEP), what="a recipe has"),
             )
     check_skip(shared.get("skip", ()), where)
+    check_names(shared.get("allow_factories", ()), f"{where}: allow-factories")
     return with_its_task(Recipe(options=options, **shared))
 
 

@@ -170,9 +170,8 @@ def _judged(
 
 
 def _write(files: Sequence[tuple[Path, str]]) -> None:
-    from edgekiln.runtime.files import make_folder, written_whole
+    from edgekiln.runtime.files import folder_for, written_whole
 
     for path, text in files:
-        make_folder(path.parent)
-        with written_whole(path) as stream:
+        with folder_for(path), written_whole(path) as stream:
             stream.write(text.encode())

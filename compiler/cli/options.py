@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekiln.compiler.build.recipe import MAX_SEED
+from edgekiln.models.allowed_factories import check_names
 from edgekiln.runtime.typed import from_table
 
 if TYPE_CHECKING:
@@ -143,8 +144,15 @@ nproc_option = click.option(
 # What becomes of a user's ONNX model at the door.
 DOOR_OPTIONS = (shape_option, constant_option, state_option, no_state_option, stream_option)
 
+
+def _whole_names(
+    _ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    return check_names(value, "--allow-factory")
+
+
 allow_factory_option = click.option(
-    "--allow-factory", multiple=True, metavar="PACKAGE.MODULE:FACTORY",
+    "--allow-factory", multiple=True, metavar="PACKAGE.MODULE:FACTORY", callback=_whole_names,
     help="Let a module file (.pt) have its network made by this function, too; again for more. "
     "Those of the zoo and those that you name yourself need no word.",
 )  # fmt: skip

@@ -58,7 +58,7 @@ def tune(
     from edgekiln.compiler.pipeline.atomic_io import check_place
     from edgekiln.compiler.pipeline.store import Store
     from edgekiln.compiler.tuning import table
-    from edgekiln.runtime.files import make_folder
+    from edgekiln.runtime.files import folder_for
     from edgekiln.targets import profile
 
     store = Store()
@@ -77,8 +77,8 @@ def tune(
             objects=store.compiled,
             advance=advance,
         )
-    make_folder(out.parent)
-    table.write(out, table.merged(before, tuned.rows))
+    with folder_for(out):
+        table.write(out, table.merged(before, tuned.rows))
     if as_json:
         from edgekiln.compiler.cli.documents import Tuning
 

@@ -19,6 +19,7 @@ from edgekiln.compiler.lowering.native_words import without_warnings
 from edgekiln.compiler.lowering.reductions import TvmObject, begun_right
 from edgekiln.compiler.lowering.spelled_out import spelled_out
 from edgekiln.compiler.lowering.state import Lowering, spec_of
+from edgekiln.compiler.lowering.tvm_target import target_of
 from edgekiln.runtime.errors import UnsupportedError
 
 _IR_VERSION = 10  # of the subgraph's ONNX form; its operators are those of the model's opset
@@ -89,9 +90,8 @@ def _lowered(model: onnx.ModelProto, tvm_target: Mapping[str, object]) -> TvmObj
     import tvm
     from tvm.relax.backend.cpu_generic import pipeline
     from tvm.relax.frontend.onnx import from_onnx
-    from tvm.target import Target
 
-    target = Target(dict(tvm_target))
+    target = target_of(tvm_target)
     # Relax's own list up to its functions; memory is planned with the other kernels' here.
     passes = [*pipeline.library_dispatch_passes(target), *pipeline.legalize_passes(target)]
     with without_warnings(), target, tvm.transform.PassContext(opt_level=3):

@@ -291,5 +291,5 @@ def _matched(dataset: "Dataset", spec: str, takes: ModelInputs) -> dict[str, str
     raise InputError(
         f"{spec} fills {gives}, the model takes {described(takes)}",
         hint="give samples by these names: dicts from package.module:factory; without labels, a "
-        ".npz of arrays that are named so goes to --calibrate",
+        f".npz of arrays that are named so: --calibrate 'PATH.npz?inputs={','.join(wanted)}'",
     )

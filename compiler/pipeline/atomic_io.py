@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
 
 from edgekiln.runtime.errors import ConfigError, StorageError
-from edgekiln.runtime.files import cannot_write, require_regular, written_whole
+from edgekiln.runtime.files import cannot_write, folder_for, require_regular, written_whole
 from edgekiln.runtime.home import expanded, home
 from edgekiln.runtime.limits import NO_FILE
 
@@ -88,8 +88,7 @@ def check_folder(folder: Path, dst: Path | None = None) -> None:
 def copy_out(src: Path, dst: Path) -> None:
     """Copy an artifact to where the user wants it, whole or not at all. Raises StorageError."""
     try:
-        dst.parent.mkdir(parents=True, exist_ok=True)
-        with src.open("rb") as content, written_whole(dst) as stream:
+        with folder_for(dst), src.open("rb") as content, written_whole(dst) as stream:
             shutil.copyfileobj(content, stream)
     except OSError as error:
         raise cannot_write(dst, error) from error

@@ -89,6 +89,14 @@ class Stage(ABC):
         """
         return {}
 
+    def require_allowed(self, src: Artifact | None, allow: frozenset[str]) -> None:  # noqa: B027
+        """Refuse files that ask for a factory which is neither of the zoo nor in `allow`, also
+        where the store holds what a run would make of them.
+
+        Raises:
+            InputError: one does.
+        """
+
     @abstractmethod
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         """Read `src`, write `dst`, return metrics for the report. Raises EdgeKilnError."""

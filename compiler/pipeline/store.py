@@ -84,6 +84,7 @@ class Store(Layout):
         given = src or NOTHING
         with given.in_its_users_words():
             stage = stage.settled(src)
+            stage.require_allowed(src, allow)
             key_checks.begin_stage()
             recipe = recipe_of(stage, src, target)
             note_place(self, recipe)
@@ -205,7 +206,7 @@ class Store(Layout):
             return None
         if artifact is None or artifact.sha256 != sha256:
             return None
-        self._touch(artifact.key)
+        self.touch(artifact.key)
         return artifact
 
     def drop(self, key: str) -> None:
@@ -243,7 +244,7 @@ class Store(Layout):
             self.drop(key)
             return None, f"{error.message}: made again"
         if artifact is not None:
-            self._touch(key)
+            self.touch(key)
             with contextlib.suppress(OSError):  # a read-only store serves as well
                 self._remember(artifact.sha256, key)
         return artifact, ""
@@ -292,8 +293,3 @@ class Store(Layout):
         except (OSError, DamagedError):
             return False
         return artifact is not None and artifact.chain[-1]["stage"] != INPUT
-
-    def _touch(self, key: str) -> None:
-        """Note the last use, by which gc goes."""
-        with contextlib.suppress(OSError):  # a read-only store serves as well
-            os.utime(self.objects / key)

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.stages.uses_data import data_of_onnx, used_data
-from edgekiln.compiler.stages.uses_module import data_of_module, used_factory
+from edgekiln.compiler.stages.uses_module import (
+    data_of_module,
+    require_allowed_factory,
+    used_factory,
+)
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,6 +51,9 @@ class EvaluateStage(Stage):
 
     def settled(self, src: Artifact | None) -> Self:
         return replace(self, data=self.data or data_of_module(src) or data_of_onnx(src))
+
+    def require_allowed(self, src: Artifact | None, allow: frozenset[str]) -> None:
+        require_allowed_factory(src, allow)
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
         return {**used_data(self.data, self.seed), **used_factory(src)}

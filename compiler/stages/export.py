@@ -13,7 +13,11 @@ from edgekiln.compiler.onnx_model.io import Meta
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.stages.uses_data import used_data
-from edgekiln.compiler.stages.uses_module import data_of_module, used_factory
+from edgekiln.compiler.stages.uses_module import (
+    data_of_module,
+    require_allowed_factory,
+    used_factory,
+)
 from edgekiln.runtime.errors import ConfigError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -57,6 +61,9 @@ class ExportStage(Stage):
 
     def settled(self, src: Artifact | None) -> Self:
         return replace(self, data=self.data or data_of_module(src))
+
+    def require_allowed(self, src: Artifact | None, allow: frozenset[str]) -> None:
+        require_allowed_factory(src, allow)
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
         return {**used_data(self.data, self.seed), **used_factory(src)}

@@ -12,7 +12,11 @@ from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.pruning.importance import Criterion
 from edgekiln.compiler.stages.uses_data import used_data
-from edgekiln.compiler.stages.uses_module import data_of_module, used_factory
+from edgekiln.compiler.stages.uses_module import (
+    data_of_module,
+    require_allowed_factory,
+    used_factory,
+)
 from edgekiln.models.copies import copied
 from edgekiln.runtime.errors import ConfigError
 
@@ -96,6 +100,9 @@ class PruneSensitivityStage(Stage):
 
     def settled(self, src: Artifact | None) -> Self:
         return replace(self, data=self.data or data_of_module(src), part=tuple(sorted(self.part)))
+
+    def require_allowed(self, src: Artifact | None, allow: frozenset[str]) -> None:
+        require_allowed_factory(src, allow)
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
         return {**used_data(self.data, self.seed), **used_factory(src)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from edgekiln.compiler.pipeline.artifact import Artifact
 from edgekiln.compiler.stages.augmentation_options import Check, check_of_epochs
 from edgekiln.compiler.stages.training_options import TrainingStage
-from edgekiln.compiler.stages.uses_module import named_model
+from edgekiln.compiler.stages.uses_module import named_model, require_allowed_teachers
 from edgekiln.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -98,6 +98,10 @@ class TeachingStage(TrainingStage):
     def has_teacher(self) -> bool:
         """Whether anybody teaches; a stage may have a teacher of its own."""
         return bool(self.teacher)
+
+    def require_allowed(self, src: Artifact | None, allow: frozenset[str]) -> None:
+        super().require_allowed(src, allow)
+        require_allowed_teachers(self.teacher, allow)
 
     def checks(self) -> tuple[Check, ...]:
         return (

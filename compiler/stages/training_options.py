@@ -12,7 +12,12 @@ from edgekiln.compiler.stages.augmentation_options import (
     check_of_epochs,
 )
 from edgekiln.compiler.stages.uses_data import used_data
-from edgekiln.compiler.stages.uses_module import data_of_module, used_factory, used_functions
+from edgekiln.compiler.stages.uses_module import (
+    data_of_module,
+    require_allowed_factory,
+    used_factory,
+    used_functions,
+)
 from edgekiln.compiler.training.optimizer import OptimizerName
 from edgekiln.compiler.training.schedule import ScheduleName
 from edgekiln.runtime.errors import ConfigError
@@ -147,6 +152,9 @@ class TrainingStage(AugmentationOptions, Stage):
 
     def settled(self, src: Artifact | None) -> Self:
         return replace(self, data=self.data or data_of_module(src))
+
+    def require_allowed(self, src: Artifact | None, allow: frozenset[str]) -> None:
+        require_allowed_factory(src, allow)
 
     def uses(self, src: Artifact | None, target: "TargetProfile | None") -> Mapping[str, str]:  # noqa: ARG002
         return {

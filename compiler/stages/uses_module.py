@@ -1,6 +1,6 @@
 """The code that makes a module, as the keys of the stages have it that run the module."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from edgekiln.compiler.pipeline import key_checks
@@ -18,6 +18,25 @@ def data_of_module(src: Artifact | None) -> str:
     data = src.read(read_meta).data
     # A stranger's file must not have functions called: those are named by the user himself.
     return "" if references_in(data) else data
+
+
+def require_allowed_factory(src: Artifact | None, allow: Collection[str]) -> None:
+    """Raise InputError where `src` is a module whose factory is neither of the zoo nor allowed."""
+    if src is None or src.kind != "module":
+        return
+    from edgekiln.models.allowed_factories import require_allowed
+    from edgekiln.models.artifact import read_meta
+
+    require_allowed(src.path, src.read(read_meta).factory, allow)
+
+
+def require_allowed_teachers(names: Collection[str], allow: Collection[str]) -> None:
+    """Raise InputError where one of the teachers is a module file whose factory is not allowed."""
+    from edgekiln.models.allowed_factories import require_allowed
+    from edgekiln.models.artifact import read_meta
+
+    for path in (Path(name) for name in names if Path(name).suffix == ".pt"):
+        require_allowed(path, read_meta(path).factory, allow)
 
 
 def used_factory(src: Artifact | None) -> Mapping[str, str]:

@@ -25,7 +25,7 @@ from edgekiln.models.data.mask_folder import read as read_mask_folder
 from edgekiln.models.data.npz import fits as is_npz
 from edgekiln.models.data.npz import read as read_npz
 from edgekiln.models.data.option_kinds import check_bundled, check_file
-from edgekiln.models.data.options import Options, parse
+from edgekiln.models.data.options import INPUTS, Options, parse
 from edgekiln.models.data.pair_factory import read_pairs
 from edgekiln.models.data.sample_factory import is_reference, options_of
 from edgekiln.models.data.table import fits as is_table
@@ -99,7 +99,8 @@ def _load(data: str, seed: int, _files: State) -> Dataset:
             hint="if it gives targets, too, say what for: --task classification, regression, …; "
             "else leave training out: --skip distill --skip prune --calibrate SPEC",
         )
-    if path.suffix.lower() != ".npz" and is_unlabelled(data):
+    # Of an archive without labels its reader says more.
+    if (INPUTS in given or not is_npz(path)) and is_unlabelled(data):
         raise InputError(
             f"{name}: its samples have no labels, which training and accuracy need",
             hint="give one folder a class, or y in the .npz; or leave training out: --skip distill "

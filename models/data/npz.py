@@ -17,7 +17,7 @@ from edgekiln.models.data.dataset import (
     labelled,
 )
 from edgekiln.models.data.limits import DATA
-from edgekiln.models.data.options import Options
+from edgekiln.models.data.options import INPUTS, Options
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.npy import read_archive
 
@@ -92,7 +92,13 @@ def _part(path: Path, arrays: Arrays, x_key: str, y_key: str, task: str) -> Spli
         check_counts(f"{path}: {x_key}", len(samples), len(np.atleast_1d(arrays[y_key])))
         return Split.of(x=samples, y=arrays[y_key])
     if y_key in arrays:
-        return labelled(f"{path}: {x_key}", x, arrays[y_key])
+        try:
+            return labelled(f"{path}: {x_key}", x, arrays[y_key])
+        except InputError as error:
+            if arrays[y_key].ndim < 2:
+                raise
+            also = f"where both are a model's inputs, and no labels: ?{INPUTS}={x_key},{y_key}"
+            raise InputError(error.message, hint=f"{error.hint}; {also}") from error
     # Vectors alone are reconstructed. Where the training samples have labels, the others need them.
     if x.ndim != 2 or "y_train" in arrays:
         raise InputError(

@@ -59,7 +59,8 @@ def check_file(path: Path, given: Mapping[str, str]) -> None:
         _refuse(str(path), given, (_TABLES, _SOUNDS, _PICTURES))
     else:
         sounds = (_SOUNDS,) if kind in _ARRAYS else ()
-        _refuse(str(path), given, (_TABLES, _TEXTS, _INPUTS, *sounds))
+        inputs = () if kind == ".npz" else (_INPUTS,)
+        _refuse(str(path), given, (_TABLES, _TEXTS, *inputs, *sounds))
 
 
 def _refuse(name: str, given: Collection[str], groups: Collection[_OptionGroup]) -> None:

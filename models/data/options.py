@@ -18,7 +18,7 @@ from edgekiln.runtime.typed import did_you_mean
 
 OF_TABLES = ("target", "columns", "text", *KINDS)
 OF_TEXTS = ("vocabulary", "length", "lower")
-INPUTS = "inputs"  # of texts, and beside columns that become indices
+INPUTS = "inputs"  # of texts, of archives, and beside columns that become indices
 OF_SOUNDS = ("seconds", "frame", "rate", *SPECTRUM_KEYS)
 OF_PICTURES = ("size", "color", "crop")
 # No function's samples have these: they are arguments of its own.
@@ -70,7 +70,7 @@ class Options:
     length: int | None = None  # so many tokens
     lower: bool | None = None  # whether letters lose case and accents; None: as the vocabulary says
     # What takes tokens, mask and types, (): by BERT's names; or the features beside columns that
-    # become indices.
+    # become indices; or arrays of an archive that are inputs and no labels.
     inputs: tuple[str, ...] = ()
     edges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # by column
     hashes: Mapping[str, int] = field(default_factory=dict)  # how many indices, by column

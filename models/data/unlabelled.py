@@ -1,7 +1,8 @@
 """Samples without labels: what a model is calibrated on, and held against itself.
 
 `pictures/`, a folder of images; `sounds/`, one of WAV files, or such a file; `.npy` of (N, …);
-`.npz` whose arrays are named after a model's inputs, or hold the samples of its only one;
+`.npz` whose arrays are named after a model's inputs, or hold the samples of its only one, where
+the option `inputs` may say which;
 `lines.txt`, a text a line; `package.module:factory`, which gives the samples one by one. What a
 model that remembers takes are streams: (N, T, …).
 """
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 from edgekiln.models import spec
 from edgekiln.models.data.coco import fits as is_coco
 from edgekiln.models.data.dataset import ONLY
+from edgekiln.models.data.input_arrays import has_inputs, read_inputs
 from edgekiln.models.data.limits import DATA, check_name, check_pixels, in_words
-from edgekiln.models.data.npz import LABELS, SAMPLES
 from edgekiln.models.data.option_kinds import check_file
 from edgekiln.models.data.options import Options, parse
 from edgekiln.models.data.sample_factory import is_reference, options_of, samples_of
@@ -33,7 +34,7 @@ from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.home import expanded
 from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
 from edgekiln.runtime.limits import read_regular
-from edgekiln.runtime.npy import names_in, read_archive, read_npy
+from edgekiln.runtime.npy import read_npy
 from edgekiln.runtime.texts import TEXT_SUFFIX
 from edgekiln.runtime.waves import WAVE_SUFFIX
 
@@ -72,23 +73,7 @@ def is_unlabelled(data: str) -> bool:
         if not path.is_file():
             return is_reference(name) and "task" not in options
         kind = path.suffix.lower()
-        return kind in (WAVE_SUFFIX, TEXT_SUFFIX, ".npy") or (
-            kind == ".npz" and _has_no_labels(path)
-        )
-
-
-def _has_no_labels(path: Path) -> bool:
-    """Whether an archive holds samples alone."""
-    names = names_in(path, DATA)
-    if not any(name in names for name in SAMPLES):
-        return True  # they are named after a model's inputs
-    if any(name in names for name in LABELS):
-        return False
-    if len(names) > 1:
-        return True
-    # One array of vectors is to be reconstructed, see `npz`; whole numbers, as of tokens, are not.
-    (only,) = read_archive(path, DATA).values()
-    return only.ndim != 2 or only.dtype.kind != "f"
+        return kind in (WAVE_SUFFIX, TEXT_SUFFIX, ".npy") or has_inputs(path, options)
 
 
 def load_samples(
@@ -175,7 +160,7 @@ def _load(data: str, seed: int, wanted: _Wanted, _files: State) -> SampleSet:
     elif is_lines(path):
         arrays = read_lines(path, options)
     elif path.is_file():
-        arrays = _read_archive(path)
+        arrays = read_inputs(path, options.inputs)
     else:
         arrays = samples_of(name, arguments, most)
     if options.steps and not sounds:
@@ -243,14 +228,6 @@ def _read_pictures(
     for file, pixels in zip(files, out, strict=True):
         pixels[...] = read_image(file, height, width, channels)
     return out
-
-
-def _read_archive(path: Path) -> dict[str, NDArray[np.generic]]:
-    """The arrays by input name; a single one is of the only input, whatever it is called."""
-    arrays = {k: v for k, v in read_archive(path, DATA).items() if v.dtype.kind in "biuf"}
-    if len(arrays) == 1:
-        return {ONLY: next(iter(arrays.values()))}
-    return arrays
 
 
 def _common_length(name: str, arrays: Mapping[str, NDArray[np.generic]]) -> int:

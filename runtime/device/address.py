@@ -188,6 +188,10 @@ def _entry(table: object, where: str, home: Path) -> DeviceEntry:
             raise
         raise ConfigError(f"{where}: {error.message}", error.hint) from error
     key = entry.require_signature
+    if not key and "require-signature" in table:  # what was meant as a demand must not be none
+        raise ConfigError(
+            f"{where}: require-signature = ''", "name a file of keys, or leave it out"
+        )
     return replace(entry, require_signature=str(home / key)) if key else entry
 
 

@@ -178,11 +178,28 @@ def test_a_file_from_a_stranger_calls_nothing_until_it_is_allowed(cli: Cli, tmp_
     assert not (tmp_path / "imported").exists()
     allowed = ("--allow-factory", "stranger_nets:tiny")
     assert cli("export", "theirs.pt", "-o", "o.onnx", "--samples", 2, *allowed).exit_code == 0
+    (tmp_path / "o.onnx").unlink()
     (tmp_path / "r.toml").write_text(
         'allow-factories = ["stranger_nets:tiny"]\nskip = ["distill", "prune"]\n'
     )
     result = cli("build", "theirs.pt", "--bench-seconds", 0, "--recipe", "r.toml")
     assert result.exit_code == 0, result.stderr
+    # The answer is the same where the store has the result.
+    again = cli("export", "theirs.pt", "-o", "o.onnx", "--samples", 2)
+    assert (again.exit_code, again.stderr) == (3, REFUSAL)
+    assert not (tmp_path / "o.onnx").exists()
+
+
+@pytest.mark.parametrize("name", ["*", "nets:*", "evil", "", "nets:", ":tiny", "nets:tiny?a=1"])
+def test_what_could_allow_no_factory_is_refused(cli: Cli, tmp_path: Path, name: str) -> None:
+    hint = " hint: name each one whole and without arguments, as package.module:factory\n"
+    result = cli("export", "resnet8", "-o", "o.onnx", "--allow-factory", name)
+    said = f"error: --allow-factory: {name!r} names no factory\n{hint}"
+    assert (result.exit_code, result.stderr) == (2, said)
+    (tmp_path / "r.toml").write_text(f'allow-factories = ["{name}"]\n')
+    result = cli("build", "resnet8", "--recipe", "r.toml")
+    said = f"error: r.toml: allow-factories: {name!r} names no factory\n{hint}"
+    assert (result.exit_code, result.stderr) == (2, said)
 
 
 def test_a_file_that_runs_a_command_is_refused_whatever_the_function(

@@ -92,7 +92,10 @@ def test_vectors_are_classified_or_without_labels_reconstructed(tmp_path):
         (
             {"x": IMAGES, "y": np.eye(3)[LABELS]},
             "x: labels are float64 of shape (60, 3), expected integers of shape (N,)",
-            "one class index a sample; one-hot labels: y.argmax(1)",
+            (
+                "one class index a sample; one-hot labels: y.argmax(1); where both are a model's "
+                "inputs, and no labels: ?inputs=x,y"
+            ),
         ),
         ({"x": IMAGES, "y": LABELS - 1}, "x: label -1 is out of range", BOUNDS),
         (

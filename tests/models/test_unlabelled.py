@@ -144,6 +144,24 @@ def test_what_has_labels_is_told_by_the_names(tmp_path, arrays, unlabelled):
     assert data.is_unlabelled(str(tmp_path / "d.npz")) is unlabelled
 
 
+def test_arrays_that_are_called_as_labels_are_may_be_inputs(tmp_path):
+    """Nothing but the model knows; the fingerprint, a part of keys, follows what is said."""
+    spec = str(tmp_path / "d.npz")
+    rows, numbers = np.arange(40, dtype=np.float32).reshape(20, 2), np.arange(20) % 2
+    np.savez(spec, x=rows, y=numbers, z=numbers)
+    assert not data.is_unlabelled(spec)
+    said = f"{spec}?inputs=x,y"
+    assert data.is_unlabelled(said)
+    found = data.load_samples(said, 0)
+    assert {name: array.shape for name, array in found.arrays.items()} == {"x": (20, 2), "y": (20,)}
+    assert fingerprint(said) != fingerprint(f"{spec}?inputs=x")
+    with pytest.raises(InputError, match="no labels, which training and accuracy need"):
+        data.load(said, 0)
+    with pytest.raises(InputError, match="has no array 'w' of numbers") as caught:
+        data.load_samples(f"{spec}?inputs=x,w", 0)
+    assert caught.value.hint == "its arrays are x, y, z"
+
+
 def test_inputs_of_several_lengths_are_refused(tmp_path):
     path = tmp_path / "d.npz"
     np.savez(path, a=np.zeros((12, 4)), b=np.zeros((11, 4)))

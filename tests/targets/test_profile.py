@@ -55,6 +55,10 @@ def test_a_profile_may_extend_a_file_beside_it(tmp_path: Path) -> None:
         ('extends = "mine.toml"\n', "mine.toml: extends mine.toml in a circle"),
         ('extends = "x86-64-v9"\n', "no target named 'x86-64-v9'"),
         ("extends = 3\n", "mine.toml: extends must be a string"),
+        (
+            'extends = "x86-64-v3"\nname = "mine"\n[tvm]\nnum-cores = nan\n',
+            "target mine: [tvm]: Out of range float values are not JSON compliant",
+        ),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -1,6 +1,7 @@
 """Disks that are full, read-only or no directory at all."""
 
 import errno
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -47,6 +48,27 @@ def test_a_full_folder_for_temporary_files_is_not_taken_for_a_full_store(
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert error.value.hint == "free some space, or set TMPDIR"
+
+
+def test_what_cannot_be_written_leaves_no_folder_and_says_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that was there stays, and so does one that somebody has put a file into."""
+    (tmp_path / "src").write_text("abc")
+    (tmp_path / "there").mkdir()
+    with pytest.raises(StorageError, match="too long") as error:
+        atomic_io.copy_out(tmp_path / "src", tmp_path / "there" / "a" / "b" / ("x" * 300))
+    assert error.value.hint == "choose a shorter name"
+    assert list((tmp_path / "there").iterdir()) == []
+
+    def full(*_names: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(StorageError, match="No space left") as error:
+        atomic_io.copy_out(tmp_path / "src", tmp_path / "there" / "a" / "b" / "c.lib")
+    assert error.value.hint == "free some space, or choose a directory on another disk"
+    assert list((tmp_path / "there").iterdir()) == []
 
 
 def test_a_read_only_store_serves_what_it_has_and_refuses_the_rest(

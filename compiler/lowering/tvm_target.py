@@ -1,0 +1,30 @@
+"""A profile's `[tvm]` table as TVM's target. Users write such tables, and LLVM, where it does not
+know a processor, takes another one, or ends the process.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from edgekiln.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tvm.target import Target
+
+
+def target_of(tvm_target: Mapping[str, object]) -> "Target":
+    """TVM's target. Raises ConfigError: TVM refuses the table, or LLVM has no such processor."""
+    from tvm.target import Target, codegen
+
+    cpu, triple = (str(tvm_target.get(key, "")) for key in ("mcpu", "mtriple"))
+    if "mcpu" in tvm_target and triple and not codegen.llvm_is_valid_cpu(cpu, triple):
+        raise ConfigError(
+            f"[tvm] of the target: LLVM knows no processor mcpu = {cpu!r} of {triple!r}",
+            f"`llc -mtriple={triple} -mcpu=help` lists them",
+        )
+    try:
+        return Target(dict(tvm_target))
+    except (RuntimeError, TypeError, ValueError) as error:
+        said = str(error).partition(". Target creation")[0]
+        raise ConfigError(
+            f"[tvm] of the target: {said}", "it is given to tvm.target.Target as it is"
+        ) from error
