@@ -18,6 +18,7 @@ from edgekiln.targets import profile
 from edgekiln.targets.description import TargetProfile
 
 _SOURCE = Path(__file__).with_name("held.c")
+_PACKAGES = ("site-packages", "dist-packages")
 _EAX, _EBX, _ECX, _EDX = range(4)
 # Where CPUID tells of what multiplies or moves more than SSE4 does, which every target has, by
 # Linux's names: leaf, subleaf, register, bit. Intel 64 Software Developer's Manual, volume 2,
@@ -121,10 +122,12 @@ def packages_of(pythons: Sequence[str]) -> list[Path]:
     """
     found: list[Path] = []
     for python in pythons:
-        words = [python, "-c", "import sysconfig; print(sysconfig.get_path('platlib'))"]
+        words = [python, "-c", "import sys; print(*sys.path, sep='\\n')"]
         try:
             run = subprocess.run(words, capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise ConfigError(f"{python} does not run: {error}", "name a Python") from None
-        found.append(Path(run.stdout.strip()))
+        # More than one, where an environment borrows from another.
+        paths = [Path(line) for line in run.stdout.splitlines()]
+        found += [path for path in paths if path.name in _PACKAGES and path.is_dir()]
     return found

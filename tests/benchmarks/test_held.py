@@ -1,6 +1,7 @@
 """Engines held to the instruction set of a target that is less than the processor's."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,16 @@ def test_a_python_that_does_not_run_is_named_before_anything_is_built(tmp_path: 
     assert "/no/python does not run" in run.output
     assert not out.exists()
     assert list(work.iterdir()) == []
+
+
+def test_packages_that_an_environment_borrows_are_held_too(tmp_path: Path) -> None:
+    own, borrowed = tmp_path / "own" / "site-packages", tmp_path / "other" / "site-packages"
+    for folder in (own, borrowed):
+        folder.mkdir(parents=True)
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nPYTHONPATH={own}:{borrowed} exec {sys.executable} \"$@\"\n")
+    python.chmod(0o755)
+    assert {own, borrowed} <= {*held.packages_of([str(python)])}
 
 
 def test_an_engine_cannot_be_held_without_a_compiler(
