@@ -116,7 +116,7 @@ def test_packages_that_an_environment_borrows_are_held_too(tmp_path: Path) -> No
     for folder in (own, borrowed):
         folder.mkdir(parents=True)
     python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\nPYTHONPATH={own}:{borrowed} exec {sys.executable} \"$@\"\n")
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={own}:{borrowed} exec {sys.executable} "$@"\n')
     python.chmod(0o755)
     assert {own, borrowed} <= {*held.packages_of([str(python)])}
 
