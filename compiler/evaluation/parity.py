@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.evaluation.difference import TensorDifference
+from edgekiln.runtime import texts
 from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.manifest import TEXT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -144,6 +146,8 @@ def batches_for(
     takes = replace(takes, inputs=tuple(own))
     assert takes.batch is not None, spec.name  # programs are compiled for one
     meta = read_meta(loaded)
+    if _takes_lines(spec, data):
+        return _lines(spec.inputs[0], Path(data), takes.batch, samples)
     if data or own_data(meta):
         # The samples that a network was made for need be no camera frames.
         with suppress(InputError) if meta.before and not demanded else nullcontext():
@@ -184,8 +188,27 @@ def _whole_calls(feed: "Feed", batch: int, samples: int) -> "list[Inputs]":
         whole = (given for given in calls if feed.takes.fits(given))
         if found := list(whole if wanted else islice(whole, 1)):
             return found
-    raise InputError(
-        f"{feed.name}: the program takes {batch} samples at once, more than are held out",
+    raise _too_few(feed.name, batch)
+
+
+def _takes_lines(spec: "ProgramSpec", data: str) -> bool:
+    """Whether data is a file of text, and a program takes text itself: it makes the tokens."""
+    (first, *others) = spec.inputs
+    return first.holds == TEXT and not others and Path(data).suffix.lower() == texts.TEXT_SUFFIX
+
+
+def _lines(each: "TensorSpec", path: Path, batch: int, samples: int) -> "list[Inputs]":
+    """Calls of lines, at least one. Raises InputError: there are too few for that."""
+    rows = texts.read_lines(path, each)
+    count = min(max(1, samples // batch), len(rows) // batch)
+    if not count:
+        raise _too_few(str(path), batch)
+    return [{each.name: part} for part in np.split(rows[: count * batch], count)]
+
+
+def _too_few(name: str, batch: int) -> InputError:
+    return InputError(
+        f"{name}: the program takes {batch} samples at once, more than are held out",
         "name more data, by --data, or compile for a smaller --batch",
     )
 

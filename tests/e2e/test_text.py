@@ -135,6 +135,19 @@ def write_lines(path: Path, lines: tuple[str, ...]) -> Path:
     return path
 
 
+def test_a_program_is_verified_on_lines_of_text(tmp_path: Path) -> None:
+    model = with_text(tmp_path, batch=2)
+    lib = build(model, profile.load("host"))
+    lines = write_lines(tmp_path / "lines.txt", TEXTS[:5])
+    words = ["verify", str(lib), "--model", str(model), "--data"]
+    done = CliRunner().invoke(edgekiln, [*words, str(lines), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["samples"] == 4  # whole calls of two
+    few = CliRunner().invoke(edgekiln, [*words, str(write_lines(tmp_path / "one.txt", ("a",)))])
+    assert few.exit_code == InputError.exit_code
+    assert "takes 2 samples at once, more than are held out" in few.stderr
+
+
 def test_equal_builds_are_equal_wherever_the_vocabulary_lies(tmp_path: Path) -> None:
     made = []
     for name in ("here", "there"):
