@@ -110,7 +110,7 @@ AVX_VNNI = VnniMicroKernel(
     depthwise_registers=4,
     registers=16,
     dots_per_cycle=2.0,
-    filtering_costs=replace(_WHOLE_REGISTERS, product_cycles=10.0),
+    filtering_costs=replace(_WHOLE_REGISTERS, product_cycles=10.0, weight_cycles=75.0),
 )
 # Zen 5 with full-width pipes (AMD's Software Optimization Guide for Zen 5, 58455): a cycle has two
 # dot products of 512 bits (531 GMAC/s were seen on one core) and two loads of 512 bits, or four
