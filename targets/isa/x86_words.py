@@ -4,6 +4,7 @@ PMADDUBSW would multiply u8 by s8 directly, but it saturates to int16: 2·255·1
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from edgekiln.targets.isa.base import MicroKernel
@@ -46,19 +47,12 @@ class WordMicroKernel(X86MicroKernel):
     @property
     def widened(self) -> MicroKernel | None:
         # Nothing is split: two PMADDWD where bytes take two and what makes words of them.
-        return WordPairMicroKernel(
-            name=f"{self.name}_widened",
-            activation="int16",
-            lanes=self.lanes,
-            k_step=2,
-            x_bytes=2,
-            register_lanes=self.register_lanes,
-            registers=self.registers,
+        return replace(
+            WordPairMicroKernel.of(self, dots_per_cycle=2 * self.dots_per_cycle),
             weight_registers=0,  # PMADDWD takes them from memory
             pixel_registers=1,
             scratch_registers=3,
             dot_latency=1,  # of the PADDD
-            dots_per_cycle=2 * self.dots_per_cycle,
             loop_costs=self.loop_costs,
             epilogue_cycles=self.epilogue_cycles,
         )
