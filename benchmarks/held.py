@@ -98,14 +98,12 @@ def held_to(target: str, folder: Path, code: Sequence[Path]) -> Held:
         ConfigError: no such target.
         MissingToolError: there is no compiler, or this kernel does not let code be rewritten.
     """
+    # What fails at once comes before what takes long: all packages are looked through.
+    audits, cut = library(folder).resolve(), cuts(profile.load(target))
     listed = (folder / "held.places").resolve()
     lines = (f"{at:x} {path}\n" for path, found in places(code).items() for at in found)
     listed.write_text("".join(lines), encoding="utf-8")
-    own = [
-        f"LD_AUDIT={library(folder).resolve()}",
-        f"HELD_CPUID={cuts(profile.load(target))}",
-        f"HELD_PLACES={listed}",
-    ]
+    own = [f"LD_AUDIT={audits}", f"HELD_CPUID={cut}", f"HELD_PLACES={listed}"]
     # What does nothing is held first: engines that cannot be would only be missing in the results.
     run = subprocess.run(["env", *own, "true"], capture_output=True, text=True, check=False)
     if run.returncode or run.stderr:

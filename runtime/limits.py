@@ -13,9 +13,9 @@ from edgekiln.runtime.errors import ConfigError, InputError
 
 _CHUNK = 1 << 20
 
-# What `open_regular` says where no regular file is: nothing, a folder, a link to itself, a pipe.
 # A path that nobody can say of whether a file is there, as `Path.is_file` and its like tell.
 UNREACHABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+# What `open_regular` says where no regular file is: nothing, a folder, a link to itself, a pipe.
 NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO)
 
 

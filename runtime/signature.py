@@ -110,11 +110,18 @@ def verify_content(content: bytes, bundle: Path, signature: bytes, allowed: Path
             )  # fmt: skip
             if name and checked.returncode == 0:
                 return name
-        unchanged = _run("-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(copy), stdin=content)
-    reason = "changed after it was signed" if known else "signed by somebody else"
-    if known and unchanged.returncode == 0:
-        reason = "signed by a key that is allowed for other things than bundles"
+        reason = _refused(content, copy) if known else "signed by somebody else"
     raise BundleError(f"{bundle}: {reason}", "do not run it; ask who made it for a signed copy")
+
+
+def _refused(content: bytes, signature: Path) -> str:
+    """Why a signature by a known key lets nobody in."""
+    unchanged = _run(
+        "-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(signature), stdin=content
+    )  # fmt: skip
+    if unchanged.returncode == 0:
+        return "signed by a key that is allowed for other things than bundles"
+    return "changed after it was signed"
 
 
 def _require_bundle(opened: ProgramFile) -> None:
@@ -153,8 +160,9 @@ def _allowed(line: bytes) -> bytes:
     bare = words[0].startswith((b"ssh-", b"ecdsa-", b"sk-")) and any(map(_is_key, words[1:2]))
     if not bare:
         return line
-    name = words[2] if len(words) == len((b"kind", b"key", b"comment")) else ANYBODY.encode()
-    return b'%s namespaces="%s" %s %s' % (name, NAMESPACE.encode(), *words[:2])
+    kind, key, *comment = words
+    name = comment[0] if len(comment) == 1 else ANYBODY.encode()
+    return b'%s namespaces="%s" %s %s' % (name, NAMESPACE.encode(), kind, key)
 
 
 def _each_line(signers: bytes, signature: bytes) -> list[bytes]:

@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 # In steps: what float32 leaves in doubt of a sum of thousands of products that cancel each other.
 # A wrong value is as near to the middle in one case of ten: `Ties.doubt` measures what is left.
 NEAR = 0.05
-
-
 _ROOM = 4.0  # the program's float32 may be as much farther off than ONNX Runtime's
 
-Exact: TypeAlias = "Callable[[str], NDArray[np.generic] | None]"
+InFloat64: TypeAlias = "Callable[[str], NDArray[np.generic] | None]"
 
 
 class Ties:
@@ -65,7 +63,7 @@ class Ties:
         return np.asarray(beside & near)
 
     def doubt(
-        self, name: str, values: "Mapping[str, NDArray[np.generic]]", exact: "Exact"
+        self, name: str, values: "Mapping[str, NDArray[np.generic]]", exact: "InFloat64"
     ) -> "tuple[float, NDArray[np.bool_] | None]":
         """How far float32 is off before it rounds to tensor `name`, in steps, with room for another
         order of its sums; and where that is no number, which has no code. 0 and None where that is
