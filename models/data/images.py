@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from edgekiln.models.data.dataset import Split
 from edgekiln.models.data.limits import check_pixels
+from edgekiln.models.data.option_kinds import check_pictures
 from edgekiln.models.data.options import Options
 from edgekiln.models.tasks.detection import ObjectDetection
 from edgekiln.models.tasks.heads import Head
@@ -21,29 +22,40 @@ def shaped(split: Split, options: Options, where: str, heads: tuple[Head, ...] =
     vectors stay as they are.
 
     Raises:
-        ConfigError: the middle is to be cut out of pictures whose boxes would not fit any more.
+        ConfigError: the middle is to be cut out of pictures whose boxes would not fit any more; or
+            options of pictures are given and the samples are none.
         InputError: more pixels than are held in memory; the message begins with `where`.
     """
     if split.x.dtype != np.uint8 or split.x.ndim != 4:
+        check_pictures(where, options)
         return split
-    images: NDArray[np.uint8] = split.x.astype(np.uint8, copy=False)
-    masks = {head.name for head in heads if isinstance(head.task, Segmentation)}
+    if options.crop and any(isinstance(head.task, ObjectDetection) for head in heads):
+        raise ConfigError(f"{where}: crop would cut boxes", hint="resize instead: ?size=96")
+    images = as_asked(split.x.astype(np.uint8, copy=False), options, where)
     targets = dict(split.targets)
+    for head in heads:
+        if isinstance(head.task, Segmentation):
+            masks = targets[head.name].astype(np.uint8)
+            masks = nearest(masks, *options.size) if options.size else masks
+            targets[head.name] = middle(where, masks, options.crop) if options.crop else masks
+    first = next(iter(split.inputs))
+    return replace(split, inputs={**split.inputs, first: images}, targets=targets)
+
+
+def as_asked(images: NDArray[np.uint8], options: Options, where: str) -> NDArray[np.uint8]:
+    """(N, H, W, C) in the size, the middle and the color that options ask for.
+
+    Raises:
+        ConfigError, InputError: as `shaped`.
+    """
     if options.size:
         check_pixels(where, len(images), options.size, images.shape[3])
         images = resize(images, *options.size)
-        for name in masks:
-            targets[name] = nearest(targets[name].astype(np.uint8), *options.size)
     if options.crop:
-        if any(isinstance(head.task, ObjectDetection) for head in heads):
-            raise ConfigError(f"{where}: crop would cut boxes", hint="resize instead: ?size=96")
         images = middle(where, images, options.crop)
-        for name in masks:
-            targets[name] = middle(where, targets[name].astype(np.uint8), options.crop)
     if options.color and CHANNELS[options.color] != images.shape[3]:
         images = recolor(images, options.color).astype(np.uint8, copy=False)
-    first = next(iter(split.inputs))
-    return replace(split, inputs={**split.inputs, first: images}, targets=targets)
+    return images
 
 
 def resize(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

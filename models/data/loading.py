@@ -24,7 +24,7 @@ from edgekiln.models.data.mask_folder import fits as is_mask_folder
 from edgekiln.models.data.mask_folder import read as read_mask_folder
 from edgekiln.models.data.npz import fits as is_npz
 from edgekiln.models.data.npz import read as read_npz
-from edgekiln.models.data.option_kinds import check_bundled, check_file
+from edgekiln.models.data.option_kinds import PICTURES, SOUNDS, check_reads, of_table
 from edgekiln.models.data.options import INPUTS, Options, parse
 from edgekiln.models.data.pair_factory import read_pairs
 from edgekiln.models.data.sample_factory import is_reference, options_of
@@ -47,16 +47,16 @@ BUNDLED: Mapping[str, tuple[Callable[[], UnsplitData], Mapping[str, str]]] = {
     "tones": (read_tones, {}),
 }
 
-# The first whose `fits` says yes reads a path.
-_FORMATS: tuple[tuple[Callable[[Path], bool], Reader], ...] = (
-    (is_npz, read_npz),
-    (is_idx, read_idx),
-    (is_cifar, read_cifar),
-    (is_table, read_table),
-    (is_coco, read_coco),
-    (is_mask_folder, read_mask_folder),
-    (is_wav_folder, read_wav_folder),
-    (Path.is_dir, read_image_folder),
+# The first whose `fits` says yes reads a path, and of the options after it those named.
+_FORMATS: tuple[tuple[Callable[[Path], bool], Reader, tuple[str, ...]], ...] = (
+    (is_npz, read_npz, PICTURES),
+    (is_idx, read_idx, PICTURES),
+    (is_cifar, read_cifar, PICTURES),
+    (is_table, read_table, ()),  # see `of_table`
+    (is_coco, read_coco, PICTURES),
+    (is_mask_folder, read_mask_folder, PICTURES),
+    (is_wav_folder, read_wav_folder, SOUNDS),
+    (Path.is_dir, read_image_folder, PICTURES),
 )
 
 
@@ -87,10 +87,10 @@ def _load(data: str, seed: int, _files: State) -> Dataset:
     if name in BUNDLED:
         read, defaults = BUNDLED[name]
         options = parse(name, {**defaults, **given})
-        check_bundled(name, given)
+        check_reads(name, given, PICTURES)
         return assemble(name, read(), options, seed)
     if is_reference(name) and "task" in given:
-        options, arguments = options_of(name, given)
+        options, arguments = options_of(name, given, PICTURES)
         return assemble(name, read_pairs(name, arguments, options), options, seed)
     path = expanded(name)
     if is_reference(name):
@@ -111,8 +111,9 @@ def _load(data: str, seed: int, _files: State) -> Dataset:
     if not path.exists():
         raise ConfigError(f"no data set or file named {name!r}", hint=_instead_of(path))
     options = parse(name, given)
-    check_file(path, given)
-    return assemble(name, _reader(path)(path, options), options, seed)
+    reader, reads = _reader(path)
+    check_reads(str(path), given, of_table(given) if reader is read_table else reads)
+    return assemble(name, reader(path, options), options, seed)
 
 
 def _instead_of(path: Path) -> str:
@@ -127,15 +128,15 @@ def _instead_of(path: Path) -> str:
     return f"{where}; bundled data sets are: {', '.join(sorted(BUNDLED))}"
 
 
-def _reader(path: Path) -> Reader:
+def _reader(path: Path) -> tuple[Reader, tuple[str, ...]]:
     # Here, with its own name, and not later for a file in it or as a damaged archive.
     if path.is_dir():
         os.scandir(path).close()
     else:
         path.open("rb").close()
-    for fits, reader in _FORMATS:
+    for fits, reader, reads in _FORMATS:
         if fits(path):
-            return reader
+            return reader, reads
     raise InputError(
         f"{path}: cannot tell what this file is",
         hint="data is .npz, .csv, .parquet, MNIST's *-images-idx3-ubyte, a CIFAR batch, or a "

@@ -20,15 +20,16 @@ OF_TABLES = ("target", "columns", "text", *KINDS)
 OF_TEXTS = ("vocabulary", "length", "lower")
 INPUTS = "inputs"  # of texts, of archives, and beside columns that become indices
 OF_SOUNDS = ("seconds", "frame", "rate", *SPECTRUM_KEYS)
-OF_PICTURES = ("size", "color", "crop")
+OF_PICTURES = ("size", "color", "crop", "layout")
 # No function's samples have these: they are arguments of its own.
 OF_FILES = (*OF_TABLES, *OF_TEXTS, INPUTS, *OF_SOUNDS)
 KEYS = (
-    "scale", "mean", "std", "layout", "limit", "val", "calib", "test", "steps", "task", "transform",
+    "scale", "mean", "std", "limit", "val", "calib", "test", "steps", "task", "transform",
     *OF_PICTURES, *OF_FILES,
 )  # fmt: skip
 CSV, PARQUET = (".csv", ".tsv"), (".parquet",)  # how tables are named
-_LAYOUTS = ("NCHW", "NHWC", "N*")
+USUAL_LAYOUT = "NCHW"
+_LAYOUTS = (USUAL_LAYOUT, "NHWC", "N*")
 _COLORS = ("RGB", "L")
 _FLAGS = ("true", "false")
 _MOST = 2**31 - 1  # samples, pixels, …: more than any data set has
@@ -46,7 +47,7 @@ class Options:
     scale: float | None = None  # x = (pixel * scale - mean) / std
     mean: tuple[float, ...] | None = None  # one for all channels, or one each
     std: tuple[float, ...] | None = None
-    layout: str = "NCHW"
+    layout: str | None = None  # of pictures, NCHW unless told
     color: str | None = None
     size: tuple[int, int] | None = None  # height, width
     limit: int | None = None  # at most so many samples of each part of the files
@@ -88,7 +89,7 @@ class Options:
             scale=usual if self.scale is None else self.scale,
             mean=self.mean or (0.0,),
             std=self.std or (1.0,),
-            layout=self.layout,
+            layout=self.layout or USUAL_LAYOUT,
             color=self.color or "RGB",
         )
 
@@ -109,7 +110,7 @@ def parse(name: str, given: Mapping[str, str]) -> Options:
         scale=_number("scale", given["scale"]) if "scale" in given else None,
         mean=_numbers("mean", given["mean"]) if "mean" in given else None,
         std=_positive("std", given["std"]) if "std" in given else None,
-        layout=_choice("layout", get("layout", "NCHW"), _LAYOUTS),
+        layout=_choice("layout", given["layout"], _LAYOUTS) if "layout" in given else None,
         color=_choice("color", given["color"], _COLORS) if "color" in given else None,
         size=_size("size", given["size"]) if "size" in given else None,
         limit=_count("limit", given["limit"]) if "limit" in given else None,

@@ -1,6 +1,6 @@
 """A user's own samples: `package.module:factory` gives them one by one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgekiln.models import spec
 from edgekiln.models.data.limits import DATA
+from edgekiln.models.data.option_kinds import check_reads
 from edgekiln.models.data.options import KEYS, OF_FILES, Options, parse, task_in
 from edgekiln.models.tasks.heads import references_in as tasks_references_in
 from edgekiln.models.users_code import exits_are_errors
@@ -16,6 +17,8 @@ from edgekiln.models.zoo.factories import resolve
 from edgekiln.runtime.errors import ConfigError, InputError
 
 PARTS = ("train", "test", "val")
+# The command line adds the one; what the other calls is known before any function is.
+_NEVER_THEIRS = ("task", "transform")
 _FORMS = (
     "it gives arrays, one a sample, or, of several inputs, dicts by the inputs' names; what stands "
     "behind a sample in a tuple, such as a label, is left out"
@@ -60,11 +63,29 @@ def not_called(who: str, data: str) -> ConfigError:
     )
 
 
-def options_of(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str, str]]:
-    """What stands behind `?`: the options of data, and the factory's own arguments."""
-    own = set(KEYS) - set(OF_FILES)
-    ours = {key: value for key, value in given.items() if key in own}
-    return parse(name, ours), {key: value for key, value in given.items() if key not in own}
+def options_of(
+    name: str, given: Mapping[str, str], reads: Collection[str]
+) -> tuple[Options, Mapping[str, str]]:
+    """What stands behind `?`: the options of data, and the factory's own arguments. A name that
+    both have, such as `steps`, is the factory's.
+
+    Args:
+        reads: the options that such data reads.
+
+    Raises:
+        ConfigError: no such function, a wrong option, or one that nothing would read.
+    """
+    function = resolve(name)
+    ours = {
+        key: value
+        for key, value in given.items()
+        if key in KEYS
+        and key not in OF_FILES
+        and (key in _NEVER_THEIRS or not function.accepts(key))
+    }
+    options = parse(name, ours)
+    check_reads(name, ours, reads)
+    return options, {key: value for key, value in given.items() if key not in ours}
 
 
 def samples_of(

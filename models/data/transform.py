@@ -1,23 +1,22 @@
 """A user's own transform of samples, `?transform=package.module:function`."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekiln.models.data.dataset import Split
 from edgekiln.models.data.limits import DATA
 from edgekiln.models.zoo.factories import resolve
 from edgekiln.runtime.errors import EdgeKilnError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgekiln.models.tasks.task import Array
 
 
-def transform_of(reference: str) -> Callable[[Split], Split]:
-    """The change of a split by a function that gets one sample of the first input and returns one:
-    an array as the reader gives it → an array, all of one shape.
+def transform_of(reference: str) -> "Callable[[Array], Array]":
+    """The change of samples, (N, …), by a function that gets one and returns one: an array as the
+    reader gives it → an array, all of one shape.
 
     Raises:
         ConfigError, InputError: no such function; or, when called, it raised, or what it gave is no
@@ -25,10 +24,10 @@ def transform_of(reference: str) -> Callable[[Split], Split]:
     """
     made = resolve(reference)
 
-    def changed(split: Split) -> Split:
+    def changed(samples: "Array") -> "Array":
         rows: list[Array] = []
         size = 0
-        for number, sample in enumerate(split.x):
+        for number, sample in enumerate(samples):
             try:
                 row: Array = np.asarray(made.call(sample, **made.kwargs))
             except EdgeKilnError:
@@ -55,7 +54,6 @@ def transform_of(reference: str) -> Callable[[Split], Split]:
                 raise InputError(
                     f"{reference}: gave values that are not finite", hint="such as log(0)"
                 )
-        first_name = next(iter(split.inputs))
-        return replace(split, inputs={**split.inputs, first_name: x})
+        return x
 
     return changed

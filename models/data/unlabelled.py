@@ -20,17 +20,25 @@ from numpy.typing import NDArray
 from edgekiln.models import spec
 from edgekiln.models.data.coco import fits as is_coco
 from edgekiln.models.data.dataset import ONLY
+from edgekiln.models.data.images import middle
 from edgekiln.models.data.input_arrays import has_inputs, read_inputs
 from edgekiln.models.data.limits import DATA, check_name, check_pixels, in_words
-from edgekiln.models.data.option_kinds import check_file
+from edgekiln.models.data.option_kinds import ARCHIVES, ARRAYS, LINES, WAVES, check_reads
 from edgekiln.models.data.options import Options, parse
+from edgekiln.models.data.sample_arrays import (
+    as_pictures,
+    common_length,
+    finite,
+    in_streams,
+    transformed,
+)
 from edgekiln.models.data.sample_factory import is_reference, options_of, samples_of
 from edgekiln.models.data.splits import size_of
 from edgekiln.models.data.texts import fits as is_lines
 from edgekiln.models.data.texts import read_lines
+from edgekiln.models.data.wav_folder import same_length
 from edgekiln.models.data.wave_files import files_in, frames
 from edgekiln.models.unchanged import State, data_state, note_read
-from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.home import expanded
 from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
 from edgekiln.runtime.limits import read_regular
@@ -150,36 +158,49 @@ def _load(data: str, seed: int, wanted: _Wanted, _files: State) -> SampleSet:
     most = options.limit or MOST_SAMPLES
     arrays: Mapping[str, NDArray[np.generic]]
     sounds = _sounds(path)
-    if sounds:
-        cut = frames(sounds, wanted.frame, options, streams=wanted.streams)
-        arrays = {ONLY: cut}
+    framed = bool(sounds) and not (options.seconds or options.spectrum)
+    if framed:
+        arrays = {ONLY: frames(sounds, wanted.frame, options, streams=wanted.streams)}
+    elif sounds:
+        arrays = {ONLY: same_length(path, sounds, {}, options)}
     elif path.is_dir():
         arrays = {ONLY: _read_pictures(path, options, wanted.size, wanted.color, seed)}
     elif path.suffix.lower() == ".npy" and path.is_file():
-        arrays = {ONLY: read_npy(path, DATA)}
+        arrays = as_pictures(name, {ONLY: read_npy(path, DATA)}, options)
     elif is_lines(path):
         arrays = read_lines(path, options)
     elif path.is_file():
-        arrays = read_inputs(path, options.inputs)
+        arrays = as_pictures(name, read_inputs(path, options.inputs), options)
     else:
-        arrays = samples_of(name, arguments, most)
-    if options.steps and not sounds:
-        arrays = {key: _in_streams(name, array, options.steps) for key, array in arrays.items()}
-    count = _common_length(name, arrays)
+        arrays = as_pictures(name, samples_of(name, arguments, most), options)
+    if options.transform:
+        arrays = transformed(name, arrays, options.transform)
+    if options.steps and not framed:
+        arrays = {key: in_streams(name, array, options.steps) for key, array in arrays.items()}
+    count = common_length(name, arrays)
     # In the order of the files again: `_split` shuffles what is chosen here.
     chosen = np.sort(np.random.default_rng(seed).permutation(count)[:most])
-    taken = {key: _finite(name, key, array[chosen]) for key, array in arrays.items()}
+    taken = {key: finite(name, key, array[chosen]) for key, array in arrays.items()}
     parts, notes = _split(options, len(chosen), seed)
     return SampleSet(name=name, arrays=taken, options=options, parts=parts, notes=notes)
 
 
 def _options(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str, str]]:
     """The options of data, and, of a factory, the arguments beside them."""
-    if not is_reference(name):
-        options = parse(name, given)
-        check_file(expanded(name), given)
-        return options, {}
-    return options_of(name, given)
+    if is_reference(name):
+        return options_of(name, given, ARRAYS)
+    options = parse(name, given)
+    check_reads(name, given, _reads(expanded(name)))
+    return options, {}
+
+
+def _reads(path: Path) -> tuple[str, ...]:
+    """The options that what lies there reads."""
+    if _sounds(path):
+        return WAVES
+    if is_lines(path):
+        return LINES
+    return ARCHIVES if path.suffix.lower() == ".npz" else ARRAYS
 
 
 def _is_flat(folder: Path) -> bool:
@@ -193,17 +214,6 @@ def _sounds(path: Path) -> list[Path]:
     if path.is_dir():
         return [] if _pictures(path) else files_in(path)
     return [path] if path.suffix.lower() == WAVE_SUFFIX and path.is_file() else []
-
-
-def _in_streams(name: str, array: NDArray[np.generic], steps: int) -> NDArray[np.generic]:
-    """(N, …) samples that follow each other as (N // steps, steps, …)."""
-    count = len(array) // steps if array.ndim else 0
-    if not count:
-        raise InputError(
-            f"{name}: holds {len(array) if array.ndim else 1} samples, no stream of {steps}",
-            hint="give more, or shorter streams by ?steps=",
-        )
-    return array[: count * steps].reshape(count, steps, *array.shape[1:])
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -221,38 +231,14 @@ def _read_pictures(
     # Before any is decoded: a folder may hold many more than are wanted.
     order = np.random.default_rng(seed).permutation(len(files))
     files = [files[i] for i in np.sort(order[: options.limit or MOST_SAMPLES])]
-    height, width = options.size or size or common_size(files)
+    own = None if options.crop else size  # the middle of all of a picture, unless a size is told
+    height, width = options.size or own or common_size(files)
     channels = options.color or color
     check_pixels(str(folder), len(files), (height, width), CHANNELS[channels])
     out = np.empty((len(files), height, width, CHANNELS[channels]), np.uint8)
     for file, pixels in zip(files, out, strict=True):
         pixels[...] = read_image(file, height, width, channels)
-    return out
-
-
-def _common_length(name: str, arrays: Mapping[str, NDArray[np.generic]]) -> int:
-    if not arrays:
-        raise InputError(f"{name}: holds no arrays of numbers", hint="give (N, …) arrays")
-    for key, array in arrays.items():
-        if not array.ndim or not array.size:
-            raise InputError(
-                f"{name}: array {key!r} of shape {array.shape} holds no samples".replace(" ''", ""),
-                hint="the first axis is the samples': (N, …)",
-            )
-    counts = {key: len(array) for key, array in arrays.items()}
-    if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{count} of {key}" for key, count in counts.items())
-        raise InputError(
-            f"{name}: has {listed}", hint="give every input the same number of samples"
-        )
-    return next(iter(counts.values()))
-
-
-def _finite(name: str, key: str, array: NDArray[np.generic]) -> NDArray[np.generic]:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        of = f" of {key}" if key else ""
-        raise InputError(f"{name}: samples{of} hold values that are not finite", hint="remove them")
-    return array
+    return middle(str(folder), out, options.crop) if options.crop else out
 
 
 def _split(

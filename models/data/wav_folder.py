@@ -14,8 +14,8 @@ from edgekiln.models.data.limits import DATA
 from edgekiln.models.data.options import Options
 from edgekiln.models.data.sound import Floats, spectra
 from edgekiln.models.data.splits import stratified_order
-from edgekiln.models.data.wave_files import is_wave, read_any
-from edgekiln.runtime.errors import InputError
+from edgekiln.models.data.wave_files import check_rate, is_wave, read_any
+from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.waves import RATE_HZ
 
 _BYTES = 4  # of a sample or a number, float32
@@ -40,20 +40,7 @@ def read(path: Path, options: Options) -> UnsplitData:
     rates: dict[int, Path] = {}
     for part, folder in parts.folders.items():
         files, labels = _files(folder, classes, options)
-        waves = []
-        for file in files:
-            rate, sound = read_any(file)
-            rates.setdefault(rate, file)
-            waves.append(sound)
-        if len(rates) > 1:
-            # Each rate came with the first file that has it.
-            (first, one), (second, other), *_ = rates.items()
-            raise InputError(
-                f"{other}: has {second} samples a second, {one} has {first}",
-                hint="bring all files to one rate",
-            )
-        x = _features(path, _cut(files, waves, next(iter(rates)), options), rates, options)
-        splits[part] = Split.of(x=x, y=labels)
+        splits[part] = Split.of(x=same_length(path, files, rates, options), y=labels)
     return UnsplitData(
         classes=classes,
         train=splits["train"],
@@ -61,6 +48,37 @@ def read(path: Path, options: Options) -> UnsplitData:
         val=splits.get("val"),
         notes=parts.notes,
     )
+
+
+def same_length(path: Path, files: list[Path], rates: dict[int, Path], options: Options) -> Floats:
+    """Whole sounds as `read` gives them, cut or filled up to one length.
+
+    Args:
+        rates: sampling rates seen before, each with a file of it; those of these are added.
+
+    Raises:
+        InputError: as `read`.
+    """
+    frames = [key for key in ("frame", "hop") if getattr(options, key)]
+    if frames and (options.spectrum is None or "frame" in frames):
+        raise ConfigError(
+            f"{path}: option {frames[0]!r} goes with sounds that are cut into frames",
+            hint="leave it out; whole sounds have hop=160 beside mel=40",
+        )
+    waves = []
+    for file in files:
+        rate, sound = read_any(file)
+        check_rate(file, rate, options.rate)
+        rates.setdefault(rate, file)
+        waves.append(sound)
+    if len(rates) > 1:
+        # Each rate came with the first file that has it.
+        (first, one), (second, other), *_ = rates.items()
+        raise InputError(
+            f"{other}: has {second} samples a second, {one} has {first}",
+            hint="bring all files to one rate",
+        )
+    return _features(path, _cut(files, waves, next(iter(rates)), options), rates, options)
 
 
 def _files(

@@ -36,12 +36,17 @@ def read(path: Path, rate_hz: int | None) -> Floats:
         InputError: as `read_any`, or of another sampling rate than `rate_hz`.
     """
     rate, sound = read_any(path)
-    if rate_hz is not None and rate != rate_hz:
+    check_rate(path, rate, rate_hz)
+    return sound
+
+
+def check_rate(path: Path, rate_hz: int, wanted_hz: int | None) -> None:
+    """Raises InputError: the file's rate is not the one that the options say."""
+    if wanted_hz is not None and rate_hz != wanted_hz:
         raise InputError(
-            f"{path}: {rate} samples a second, not the {rate_hz} of ?rate",
+            f"{path}: {rate_hz} samples a second, not the {wanted_hz} of ?rate",
             hint="resample the files to the model's own rate",
         )
-    return sound
 
 
 def read_any(path: Path) -> tuple[int, Floats]:

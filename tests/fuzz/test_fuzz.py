@@ -2,13 +2,18 @@
 
 import multiprocessing
 import os
+import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper
 
+from edgekiln.benchmarks.fuzz import __main__ as command
 from edgekiln.benchmarks.fuzz.kinds import KINDS
+from edgekiln.benchmarks.fuzz.mutate import damaged_model
 from edgekiln.benchmarks.fuzz.run import Finding, cases, prepare, whole
 from edgekiln.benchmarks.isolated import BAD, Verdict, isolated
 from edgekiln.runtime.errors import InputError
@@ -91,3 +96,37 @@ def test_the_harness_sees_what_it_must_see() -> None:
     assert isolated(_crash)[0] == "crash"
     assert isolated(_hang, seconds=1) == ("hang", "more than 1 s")
     assert isolated(_greedy)[1].startswith("MemoryError")
+
+
+def test_a_model_that_has_lost_its_inputs_and_outputs_is_damaged_further() -> None:
+    model = helper.make_model(
+        helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [], [])
+    )
+    content = model.SerializeToString()
+    found = {damaged_model(content, random.Random(seed)) for seed in range(200)}
+    assert len(found) > 20
+
+
+def test_a_process_that_dies_fails_the_run_and_leaves_the_others_their_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_dies(
+        _kind: str, _seed: int, numbers: range, seeds: Path, _keep: Path
+    ) -> Iterator[Finding]:
+        if numbers.start == 0:
+            raise IndexError("drawn from nothing")
+        for number in numbers:
+            said = (seeds / "seed").read_text()
+            yield Finding(kind="onnx", number=number, file="a", verdict="right", detail=said)
+
+    def prepare_one(home: Path) -> Path:
+        (home / "seed").write_text("whole")
+        return home
+
+    monkeypatch.setattr(command, "prepare", prepare_one)
+    monkeypatch.setattr(command, "cases", one_dies)
+    words = [str(tmp_path), "--kind", "onnx", "--count", "100", "--jobs", "2"]
+    result = CliRunner().invoke(command.main, words)
+    assert result.exit_code == 1
+    assert "onnx: 50 cases: 50 right" in result.output
+    assert "1 of 2 processes died before their last case" in result.output

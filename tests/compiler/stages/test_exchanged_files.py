@@ -125,7 +125,7 @@ def test_data_that_are_exchanged_between_key_and_use_are_no_result(
 ) -> None:
     suffix = ".npz" if labelled else ".npy"
     path = write(tmp_path / f"data{suffix}", 1.0, labelled=labelled)
-    data = f"{path}?scale=1&mean=0&std=1&layout=NCHW" if labelled else str(path)
+    data = f"{path}?scale=1&mean=0&std=1" if labelled else str(path)
     stage = Mean(data=data, labelled=labelled)
     monkeypatch.setattr(Mean, "exchange", write(tmp_path / f"x{suffix}", 2.0, labelled=labelled))
     with pytest.raises(InputError, match="was changed while it was read"):

@@ -1,0 +1,164 @@
+"""PP-OCR in int8: how often it answers as the float networks do, beside ONNX Runtime's own int8.
+
+    pip install --no-deps rapidocr
+    python -m edgekiln.benchmarks.ocr FOLDER --min-sqnr 25 > ocr.md
+
+The three networks are built as users would build them, by `edgekiln build`, without labels and with
+a limit of what is lost. On other pictures than calibrated they are asked what the float networks
+are asked: which way up a line is, what it says (CTC, the likeliest letter of each step), and where
+letters are (the map's pixels above 0.3, as the package takes them). ONNX Runtime quantizes the same
+float networks by the same pictures, with its own defaults: 8 bits, weights per channel.
+"""
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+import edgekiln.runtime
+from edgekiln.benchmarks.domains import (
+    DETECTOR,
+    DIRECTION,
+    MODELS,
+    READER,
+    STORE,
+    Pictures,
+    built,
+    stage_models,
+)
+from edgekiln.benchmarks.onnxruntime_int8 import own_int8
+from edgekiln.compiler.onnx_model import io, model_inputs
+from edgekiln.compiler.onnx_model.feed import feed_for
+
+_COUNT, _SEED = 300, 1  # of pictures to judge by: others than those of calibration
+_LETTERS = 0.3
+Output = NDArray[np.floating]
+
+
+def way_up(scores: Output) -> int:
+    """The likelier of two directions."""
+    return int(scores.argmax())
+
+
+def text(scores: Output) -> tuple[int, ...]:
+    """(1, steps, letters) → the letters' numbers: no repetitions, and no blanks, which are 0."""
+    best = scores[0].argmax(axis=1)
+    changed = np.diff(best, prepend=-1) != 0
+    return tuple(best[changed & (best > 0)].tolist())
+
+
+def is_same(ours: object, real: object) -> float:
+    """1 or 0."""
+    return float(ours == real)
+
+
+def letters(scores: Output) -> NDArray[np.bool_]:
+    """Which pixels of the map belong to letters."""
+    return scores > _LETTERS
+
+
+def overlap(ours: NDArray[np.bool_], real: NDArray[np.bool_]) -> float:
+    """Intersection over union of two maps; 1 where both are empty."""
+    union = int((ours | real).sum())
+    return int((ours & real).sum()) / union if union else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a network is asked.
+
+    Args:
+        answer: what is made of its output.
+        alike: how alike two answers are, from 0 to 1.
+    """
+
+    pictures: Pictures
+    answer: Callable[[Output], object]
+    alike: Callable[..., float]
+    compared: str
+
+
+# By the name in `domains`.
+QUESTIONS = {
+    "PP-OCR text direction 48×192": Question(
+        pictures=DIRECTION, answer=way_up, alike=is_same, compared="same direction"
+    ),
+    "PP-OCR reader 48×320": Question(
+        pictures=READER, answer=text, alike=is_same, compared="same text"
+    ),
+    "PP-OCR detector 320×320": Question(
+        pictures=DETECTOR, answer=letters, alike=overlap, compared="overlap of letters"
+    ),
+}
+
+
+def main() -> None:
+    """Build, ask, and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--min-sqnr", default="", help="Decibels that quantization is to keep.")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    print("| network | asked | n | int8 program | SQNR | ONNX Runtime's own int8 | its SQNR |")
+    print("|---|---|---:|---:|---:|---:|---:|")
+    for name in QUESTIONS:
+        print(f"| {name} | {_row(name, given.folder, given.min_sqnr)} |", flush=True)
+
+
+def _row(name: str, folder: Path, min_sqnr: str) -> str:
+    question = QUESTIONS[name]
+    (model,) = (each for each in MODELS if each.name == name)
+    if min_sqnr:
+        model = replace(model, options=(*model.options, "--min-sqnr", min_sqnr))
+    result = built(model, folder)
+    if isinstance(result, str):
+        return result
+    real = stage_models(result, folder / STORE)["input"]
+    theirs = folder / f"{real.parent.name}.onnxruntime.onnx"
+    own_int8(real, question.pictures.write(folder), theirs)
+    program = edgekiln.runtime.load(result.targets[0].bundle)
+    float_session, their_session = map(onnxruntime.InferenceSession, (real, theirs))
+    cells = [_Likeness(question) for _ in range(2)]
+    count = 0
+    others = question.pictures.write(folder, count=_COUNT, seed=_SEED)
+    for x in _numbers(real, f"{others}&test={_COUNT - 2}"):
+        (wanted,) = float_session.run(None, x)
+        (other,) = their_session.run(None, x)
+        ours = np.asarray(program(*x.values()))
+        for cell, found in zip(cells, (ours, other), strict=True):
+            cell.add(found, wanted)
+        count += 1
+    return " | ".join((question.compared, str(count), *(str(cell) for cell in cells)))
+
+
+def _numbers(model: Path, data: str) -> Iterable[Mapping[str, NDArray[np.generic]]]:
+    """The held-out pictures as the float network's input, one by one."""
+    loaded = io.load_model(model)
+    feed = feed_for(io.read_meta(loaded), model_inputs.of_model(loaded), data=data, seed=0)
+    return feed.batches("test", batch=1)
+
+
+class _Likeness:
+    """How alike answers are, in the mean, and how far outputs are from each other."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.shares: list[float] = []
+        self.signal = self.noise = 0.0
+
+    def add(self, found: Output, wanted: Output) -> None:
+        answer = self.question.answer
+        self.shares.append(self.question.alike(answer(found), answer(wanted)))
+        self.signal += float(np.square(wanted, dtype=float).sum())
+        self.noise += float(np.square(wanted - found, dtype=float).sum())
+
+    def __str__(self) -> str:
+        return f"{np.mean(self.shares):.1%} | {10 * np.log10(self.signal / self.noise):.1f} dB"
+
+
+if __name__ == "__main__":
+    main()
