@@ -4,7 +4,10 @@ Files are looked at twice: hashed for the key, and read by the stage. What was e
 two must not be kept under the key of what was there before.
 """
 
+from pathlib import Path
+
 from edgekiln.models.spec import split
+from edgekiln.models.text.bpe_vocabulary import merges_beside
 from edgekiln.runtime.file_state import changed, file_state
 from edgekiln.runtime.home import expanded
 
@@ -23,10 +26,19 @@ def files_state(name: str) -> State:
 
 
 def data_state(data: str) -> State:
-    """The same of all files that a spec of data names: its own, and a vocabulary's."""
+    """The same of all files that a spec of data names: its own, and those of a vocabulary."""
     name, given = split(data)
-    further = files_state(given["vocabulary"]) if given.get("vocabulary") else ()
-    return (*files_state(name), *further)
+    further = vocabulary_files(given.get("vocabulary", ""))
+    return (*files_state(name), *(state for file in further for state in files_state(str(file))))
+
+
+def vocabulary_files(vocabulary: str) -> tuple[Path, ...]:
+    """The files behind `vocabulary=`: the one that is named, and merges beside it. "" has none."""
+    if not vocabulary:
+        return ()
+    path = expanded(vocabulary)
+    merges = merges_beside(path)
+    return (path, merges) if path.suffix.lower() == ".json" and merges.is_file() else (path,)
 
 
 def note_read(data: str, state: State, now: State) -> None:

@@ -38,7 +38,7 @@ from edgekiln.models.data.texts import fits as is_lines
 from edgekiln.models.data.texts import read_lines
 from edgekiln.models.data.wav_folder import same_length
 from edgekiln.models.data.wave_files import files_in, frames
-from edgekiln.models.unchanged import State, data_state, note_read
+from edgekiln.models.unchanged import State, data_state, note_read, vocabulary_files
 from edgekiln.runtime.home import expanded
 from edgekiln.runtime.images import CHANNELS, IMAGE_SUFFIXES, read_image
 from edgekiln.runtime.limits import read_regular
@@ -128,8 +128,8 @@ def fingerprint(data: str) -> str:
     elif path.is_file():
         with in_words(data):
             digest.update(read_regular(path))
-            if vocabulary := given.get("vocabulary"):
-                digest.update(read_regular(expanded(vocabulary)))
+            for file in vocabulary_files(given.get("vocabulary", "")):
+                digest.update(read_regular(file))
     else:
         options, arguments = _options(name, given)
         arrays = samples_of(name, arguments, options.limit or MOST_SAMPLES)

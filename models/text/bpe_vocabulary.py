@@ -67,7 +67,7 @@ def read_bpe(path: Path, merges: Path | None = None) -> BpeVocabulary:
             found = _checked(_of_tokenizer(whole))
             _demand(not (wrong := contradiction(whole, found.tokens)), wrong)
             return found
-        beside = merges or path.with_name("merges.txt")
+        beside = merges or merges_beside(path)
         return _checked(
             _of_parts(whole, _merges_of(_text(beside).replace("\r\n", "\n").split("\n")))
         )
@@ -76,10 +76,18 @@ def read_bpe(path: Path, merges: Path | None = None) -> BpeVocabulary:
 
 
 def is_byte_pair(path: Path) -> bool:
-    """Whether a file is a tokenizer.json with a BPE model; not whether it can be used."""
+    """Whether a file is a vocab.json, or a tokenizer.json with a BPE model; not whether it can be
+    used.
+    """
     if path.suffix.lower() != ".json":
         return False
-    return _part(_json(path), "model").get("type") == "BPE"
+    model = _json(path).get("model")  # of a vocab.json a token
+    return model.get("type") == "BPE" if isinstance(model, dict) else True
+
+
+def merges_beside(path: Path) -> Path:
+    """Where the merges of a vocab.json are looked for."""
+    return path.with_name("merges.txt")
 
 
 def around(path: Path, vocabulary: BpeVocabulary, names: Mapping[str, str]) -> BpeVocabulary:

@@ -1,5 +1,6 @@
 """Texts as data: lines and columns become the tokens that `tokenizers` would make of them."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,3 +137,32 @@ def test_texts_become_tokens_of_bytes(tmp_path: Path) -> None:
     assert found["attention_mask"].tolist() == [each.attention_mask for each in wanted]
     with pytest.raises(ConfigError, match="lower= is of WordPiece"):
         texts.read_lines(tmp_path / "lines.txt", replace(options, lower=True))
+
+
+def test_a_vocab_json_and_its_merges_make_the_tokens_of_their_tokenizer_json(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("tokenizers", reason="a small vocabulary is trained by it")
+    from tests.models.text.test_bpe import trained
+
+    whole = trained(tmp_path / "tokenizer.json")
+    model = json.loads(whole.read_text())["model"]
+    (tmp_path / "parts").mkdir()
+    vocabulary, merges = tmp_path / "parts" / "vocab.json", tmp_path / "parts" / "merges.txt"
+    vocabulary.write_text(json.dumps(model["vocab"]))
+    merges.write_text("".join(f"{' '.join(pair)}\n" for pair in model["merges"]))
+    lines = tmp_path / "lines.txt"
+    lines.write_text("the quick fox\nit's 12\n")
+    specs = [f"{lines}?vocabulary={file}&length=16" for file in (whole, vocabulary)]
+    same, found = (load_samples(spec, 0).arrays for spec in specs)
+    assert [*found] == ["input_ids", "attention_mask"]
+    np.testing.assert_array_equal(found["input_ids"], same["input_ids"])
+    before = fingerprint(specs[1])
+    merges.write_text("")
+    assert fingerprint(specs[1]) != before
+    assert (load_samples(specs[1], 0).arrays["input_ids"] != found["input_ids"]).any()
+    merges.unlink()
+    with pytest.raises(InputError) as caught:
+        load_samples(specs[1], 0)
+    assert str(merges) in caught.value.message
+    assert "merges.txt beside it" in caught.value.hint

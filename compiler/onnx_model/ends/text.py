@@ -14,6 +14,7 @@ from edgekiln.compiler.onnx_model.ends.steps import BEFORE, BPE, TEXTS, EndStep,
 from edgekiln.compiler.onnx_model.extents import extents
 from edgekiln.models.spec import join, split
 from edgekiln.models.text import bpe_format
+from edgekiln.models.text.bpe_vocabulary import merges_beside
 from edgekiln.models.text.ready_tables import (
     MadeTables,
     TableSizes,
@@ -105,7 +106,7 @@ def files_of(before: Sequence[str]) -> list[Path]:
         files.append(options.vocabulary)
         if options.merges is not None:
             files.append(options.merges)
-        elif step.name == BPE and (merges := options.vocabulary.with_name("merges.txt")).is_file():
+        elif step.name == BPE and (merges := merges_beside(options.vocabulary)).is_file():
             files.append(merges)  # which may lie beside a tokenizer.json, too
     for path in files:
         if not path.is_file():
