@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 def target_of(tvm_target: Mapping[str, object]) -> "Target":
-    """TVM's target. Raises ConfigError: TVM refuses the table, or LLVM has no such processor."""
+    """TVM's target.
+
+    Raises:
+        ConfigError: TVM refuses the table, or LLVM has no such processor or feature of one.
+    """
     from tvm.target import Target, codegen
 
     cpu, triple = (str(tvm_target.get(key, "")) for key in ("mcpu", "mtriple"))
@@ -22,9 +26,30 @@ def target_of(tvm_target: Mapping[str, object]) -> "Target":
             f"`llc -mtriple={triple} -mcpu=help` lists them",
         )
     try:
-        return Target(dict(tvm_target))
+        target = Target(dict(tvm_target))
+        _check_features(tvm_target)
     except (RuntimeError, TypeError, ValueError) as error:
         said = str(error).partition(". Target creation")[0]
         raise ConfigError(
             f"[tvm] of the target: {said}", "it is given to tvm.target.Target as it is"
         ) from error
+    return target
+
+
+def _check_features(tvm_target: Mapping[str, object]) -> None:
+    """LLVM prints a line about a feature that it does not know, and goes on without it."""
+    from tvm.target import Target, codegen
+
+    features = tvm_target.get("mattr", ())
+    if not isinstance(features, list | tuple) or tvm_target.get("kind") != "llvm":
+        return
+    for feature in map(str, features):
+        sign, name = feature[:1], feature[1:]
+        # What it knows is there when it is switched on, whether it shall be on or off.
+        switched_on = Target({**tvm_target, "mattr": [f"+{name}"]})
+        if sign not in ("+", "-") or name not in codegen.llvm_get_cpu_features(switched_on):
+            raise ConfigError(
+                f"[tvm] of the target: LLVM knows no feature mattr = {feature!r}",
+                f"`llc -mtriple={tvm_target.get('mtriple', '')} -mattr=help` lists them; "
+                "+ switches one on, - off",
+            )

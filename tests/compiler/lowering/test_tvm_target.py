@@ -4,6 +4,8 @@ import pytest
 
 from edgekiln.compiler.lowering.tvm_target import target_of
 from edgekiln.runtime.errors import ConfigError
+from edgekiln.targets.description import TargetProfile
+from edgekiln.targets.files import shipped
 
 GOOD = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
 
@@ -17,6 +19,9 @@ GOOD = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
         ({"kind": 3}, "kind"),
         ({"num-cores": "two"}, "num-cores"),
         ({"mattr": {}}, "mattr"),
+        ({"mattr": ["+avx2", "+fastest"]}, "LLVM knows no feature mattr = '+fastest'"),
+        ({"mattr": ["-fastest"]}, "LLVM knows no feature mattr = '-fastest'"),
+        ({"mattr": ["avx2"]}, "LLVM knows no feature mattr = 'avx2'"),
     ],
 )
 def test_what_tvm_does_not_take_is_an_error_in_words(wrong: dict[str, object], said: str) -> None:
@@ -24,3 +29,8 @@ def test_what_tvm_does_not_take_is_an_error_in_words(wrong: dict[str, object], s
         target_of({**GOOD, **wrong})
     assert said in caught.value.message
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("profile", shipped(), ids=lambda profile: profile.name)
+def test_llvm_knows_all_that_our_own_profiles_say(profile: TargetProfile) -> None:
+    assert target_of(profile.tvm).kind.name == profile.tvm["kind"]
