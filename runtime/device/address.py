@@ -97,10 +97,7 @@ def find(spec: str) -> DeviceEntry:
         is_name = known and ":" not in spec
         hint = did_you_mean(spec, known) if is_name else f"addresses are {FORMS}"
         raise ConfigError(f"no device named {spec!r}", hint)
-    entry = known[spec]
-    if not _form(entry.url):
-        raise ConfigError(f"[{spec}]: url = {entry.url!r}", hint=f"addresses are {FORMS}")
-    return entry
+    return known[spec]
 
 
 def open_device(entry: DeviceEntry) -> Device:
@@ -187,6 +184,8 @@ def _entry(table: object, where: str, home: Path) -> DeviceEntry:
         if error.message.startswith(where):
             raise
         raise ConfigError(f"{where}: {error.message}", error.hint) from error
+    if not _form(entry.url):
+        raise ConfigError(f"{where}: url = {entry.url!r}", hint=f"addresses are {FORMS}")
     key = entry.require_signature
     if not key and "require-signature" in table:  # what was meant as a demand must not be none
         raise ConfigError(

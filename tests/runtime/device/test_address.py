@@ -98,6 +98,8 @@ def test_without_a_file_the_forms_of_addresses_are_told(tmp_path, monkeypatch):
         ("pi5 = 3", "[pi5] is not a table"),
         ("[pi5", "Expected ']'"),
         ("[pi5]\nurl = 'local'\nrequire-signature = ''", "[pi5]: require-signature = ''"),
+        ("[pi5]\nurl = ''", "[pi5]: url = ''"),
+        ("[pi5]\nurl = 'http://pi'", "[pi5]: url = 'http://pi'"),
         ("[pi5]\nurl = 'local'\ntimeout-s = 0", "timeout-s = 0"),
         ("[pi5]\nurl = 'local'\ntimeout-s = -1", "timeout-s = -1"),
         ("[pi5]\nurl = 'local'\ntimeout-s = 1e300", "timeout-s = 1e+300"),
