@@ -147,7 +147,7 @@ def _held(workshop: Workshop) -> measure.Held:
 
     workshop.folder.mkdir(parents=True, exist_ok=True)
     code = held.packages_of(workshop.pythons)
-    return held.held_to(workshop.target, workshop.folder, code)
+    return held.held_to(workshop.target, workshop.folder, code, workshop.pythons)
 
 
 def _time(

@@ -4,8 +4,9 @@
  * Before any code of a library runs, each CPUID in it becomes INT 0xA2, which is as long and which
  * Linux answers with SIGSEGV, for no program may raise that interrupt. The handler executes CPUID
  * and clears the bits that HELD_CPUID names: LEAF.SUBLEAF.REGISTER.BITS, …, the register as 0 to 3
- * for EAX to EDX, all in hexadecimal. Where CPUID stands is told by the file HELD_PLACES: lines of
- * an address in hexadecimal and the path of the library. Threads, forks and children inherit it. */
+ * for EAX to EDX, all in hexadecimal; of a leaf without subleaves, ffffffff stands for whatever was
+ * left in ECX. Where CPUID stands is told by the file HELD_PLACES: lines of an address in
+ * hexadecimal and the path of the library. Threads, forks and children inherit it. */
 
 #define _GNU_SOURCE
 #include <cpuid.h>
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #define MOST_CUTS 32
+#define EVERY_SUBLEAF 0xffffffffu
 #define CPUID_BYTE 0x0f /* CPUID is 0F A2, INT 0xA2 is CD A2. */
 #define INT_BYTE 0xcd
 #define LAST_BYTE 0xa2
@@ -42,9 +44,12 @@ static void on_fault(int number, siginfo_t *info, void *context)
         return;
     }
     __cpuid_count(leaf, subleaf, found[0], found[1], found[2], found[3]);
-    for (int i = 0; i < count; i++)
-        if (cuts[i].leaf == leaf && cuts[i].subleaf == subleaf)
+    for (int i = 0; i < count; i++) {
+        int alike = cuts[i].subleaf == EVERY_SUBLEAF || cuts[i].subleaf == subleaf;
+
+        if (cuts[i].leaf == leaf && alike)
             found[cuts[i].reg] &= ~cuts[i].bits;
+    }
     regs[REG_RAX] = found[0];
     regs[REG_RBX] = found[1];
     regs[REG_RCX] = found[2];

@@ -4,7 +4,7 @@ An engine chooses its kernels by CPUID, at run time. Where its libraries ask, fo
 their machine code, a library that audits their loading lets them ask it instead, and it answers
 without what the target does not have. So every peer can be measured as on an older or smaller chip,
 on one that has more; the clock, the caches and the width of the pipes stay those of this one. Moves
-of memory by the C library, which asks before, may still be wider.
+of memory and mathematical functions by the C library, which asks before, may still be wider.
 """
 
 import subprocess
@@ -18,15 +18,22 @@ from edgekiln.targets import profile
 from edgekiln.targets.description import TargetProfile
 
 _SOURCE = Path(__file__).with_name("held.c")
-_PACKAGES = ("site-packages", "dist-packages")
+# The directories where a Python looks for packages: neither the one it is started in nor its own.
+_LISTED = """
+import sys, sysconfig
+own = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+print(*(path for path in sys.path if path and path not in own), sep="\\n")
+"""
+_MAPS = "/proc/self/maps"  # the files that a process has in its memory
 _EAX, _EBX, _ECX, _EDX = range(4)
 # Where CPUID tells of what multiplies or moves more than SSE4 does, which every target has, by
 # Linux's names: leaf, subleaf, register, bit. Intel 64 Software Developer's Manual, volume 2,
-# CPUID, table 3-8.
+# CPUID, table 3-8. Leaf 1 has no subleaves: compilers leave in ECX what is there, and any is meant.
+_EVERY = 0xFFFFFFFF
 _BITS = {
-    "fma": (1, 0, _ECX, 12),
-    "avx": (1, 0, _ECX, 28),
-    "f16c": (1, 0, _ECX, 29),
+    "fma": (1, _EVERY, _ECX, 12),
+    "avx": (1, _EVERY, _ECX, 28),
+    "f16c": (1, _EVERY, _ECX, 29),
     "bmi1": (7, 0, _EBX, 3),
     "avx2": (7, 0, _EBX, 5),
     "bmi2": (7, 0, _EBX, 8),
@@ -87,16 +94,18 @@ def library(folder: Path) -> Path:
     return made
 
 
-def held_to(target: str, folder: Path, code: Sequence[Path]) -> Held:
+def held_to(target: str, folder: Path, code: Sequence[Path], pythons: Sequence[str] = ()) -> Held:
     """Make of commands those whose processes have a target's instruction set alone.
 
     Args:
         folder: for the library and its list, which stay there.
         code: the directories of what runs: what lies elsewhere asks the processor itself.
+        pythons: interpreters that commands start.
 
     Raises:
         ConfigError: no such target.
-        MissingToolError: there is no compiler, or this kernel does not let code be rewritten.
+        MissingToolError: there is no compiler, or this kernel does not let code be rewritten, or an
+            interpreter does not load what would do so.
     """
     # What fails at once comes before what takes long: all packages are looked through.
     audits, cut = library(folder).resolve(), cuts(profile.load(target))
@@ -104,11 +113,21 @@ def held_to(target: str, folder: Path, code: Sequence[Path]) -> Held:
     lines = (f"{at:x} {path}\n" for path, found in places(code).items() for at in found)
     listed.write_text("".join(lines), encoding="utf-8")
     own = [f"LD_AUDIT={audits}", f"HELD_CPUID={cut}", f"HELD_PLACES={listed}"]
-    # What does nothing is held first: engines that cannot be would only be missing in the results.
+    # What does little is held first: engines that cannot be would only be missing in the results.
     run = subprocess.run(["env", *own, "true"], capture_output=True, text=True, check=False)
     if run.returncode or run.stderr:
         why = run.stderr.strip().removeprefix("error: ") or f"`true` ends with {run.returncode}"
         raise MissingToolError(f"peers cannot be held: {why}", "measure without --hold")
+    for python in pythons:
+        # What is linked statically, or may do more than who starts it, passes over auditors and
+        # says nothing: its engines would have all that the processor has.
+        words = [python, "-c", f"print(open({_MAPS!r}).read())"]
+        run = subprocess.run(["env", *own, *words], capture_output=True, text=True, check=False)
+        if str(audits) not in run.stdout:
+            raise MissingToolError(
+                f"peers cannot be held: {python} does not load {audits}",
+                "name a Python of glibc, linked dynamically, or measure without --hold",
+            )
     return lambda words: ["env", *own, *words]
 
 
@@ -120,12 +139,11 @@ def packages_of(pythons: Sequence[str]) -> list[Path]:
     """
     found: list[Path] = []
     for python in pythons:
-        words = [python, "-c", "import sys; print(*sys.path, sep='\\n')"]
+        words = [python, "-c", _LISTED]
         try:
             run = subprocess.run(words, capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise ConfigError(f"{python} does not run: {error}", "name a Python") from None
         # More than one, where an environment borrows from another.
-        paths = [Path(line) for line in run.stdout.splitlines()]
-        found += [path for path in paths if path.name in _PACKAGES and path.is_dir()]
+        found += [path for path in map(Path, run.stdout.splitlines()) if path.is_dir()]
     return found

@@ -1,5 +1,6 @@
 """Where libraries ask CPUID: found by decoding each function that has its two bytes."""
 
+import os
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -29,11 +30,22 @@ def places(roots: Sequence[Path]) -> dict[Path, list[int]]:
     files = {
         path.resolve()
         for root in roots
-        for path in root.rglob("*.so*")
+        for path in _libraries(root)
         if _GPUS not in path.parts and path.is_file() and _is_code(path)
     }
     found = {path: asked(path) for path in sorted(files)}
     return {path: addresses for path, addresses in found.items() if addresses}
+
+
+def _libraries(root: Path) -> Iterator[Path]:
+    """What is named as a library, in linked folders, too; each once, for links make circles."""
+    seen: set[str] = set()
+    for folder, inner, names in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        yield from (Path(folder, name) for name in names if ".so" in name)
 
 
 def _is_code(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """How far the steps of a build are apart: PyTorch → float ONNX → int8 ONNX → program."""
 
+import string
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.evaluation.difference import TensorDifference
+from edgekiln.models.spec import split
 from edgekiln.runtime import texts
-from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.errors import ConfigError, InputError
+from edgekiln.runtime.home import expanded
 from edgekiln.runtime.manifest import TEXT
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from edgekiln.runtime.runner import AotRunner
 
 RANDOM_STEPS = 16  # of a stream of random numbers, or of samples that are none
+_EMPTY = b"\0" + string.whitespace.encode()  # what stands in rows of lines that say nothing
 
 Model = Callable[["Inputs"], "NDArray[np.generic]"]  # its first output
 
@@ -118,6 +122,7 @@ def batches_for(
             takes raw data.
 
     Raises:
+        ConfigError: options of data that the program leaves no room for.
         InputError: data that does not fit, or a program that takes codes of the model's floats.
     """
     from onnx import helper
@@ -146,8 +151,8 @@ def batches_for(
     takes = replace(takes, inputs=tuple(own))
     assert takes.batch is not None, spec.name  # programs are compiled for one
     meta = read_meta(loaded)
-    if _takes_lines(spec, data):
-        return _lines(spec.inputs[0], Path(data), takes.batch, samples)
+    if lines := _lines_for(spec, data, demanded=demanded):
+        return _calls_of_lines(spec.inputs[0], lines, takes.batch, samples)
     if data or own_data(meta):
         # The samples that a network was made for need be no camera frames.
         with suppress(InputError) if meta.before and not demanded else nullcontext():
@@ -191,15 +196,30 @@ def _whole_calls(feed: "Feed", batch: int, samples: int) -> "list[Inputs]":
     raise _too_few(feed.name, batch)
 
 
-def _takes_lines(spec: "ProgramSpec", data: str) -> bool:
-    """Whether data is a file of text, and a program takes text itself: it makes the tokens."""
+def _lines_for(spec: "ProgramSpec", data: str, *, demanded: bool) -> Path | None:
+    """The file of text that data names, where a program takes text itself: it makes the tokens.
+
+    Raises:
+        ConfigError: the user says how to make them.
+    """
     (first, *others) = spec.inputs
-    return first.holds == TEXT and not others and Path(data).suffix.lower() == texts.TEXT_SUFFIX
+    name, options = split(data)
+    path = expanded(name)
+    if first.holds != TEXT or others or path.suffix.lower() != texts.TEXT_SUFFIX:
+        return None
+    if options and demanded:
+        raise ConfigError(
+            f"{data}: {spec.name} makes the tokens of its texts itself",
+            f"name the file alone: --data {name}",
+        )
+    return None if options else path  # those of a build are the network's, made of tokens
 
 
-def _lines(each: "TensorSpec", path: Path, batch: int, samples: int) -> "list[Inputs]":
-    """Calls of lines, at least one. Raises InputError: there are too few for that."""
+def _calls_of_lines(each: "TensorSpec", path: Path, batch: int, samples: int) -> "list[Inputs]":
+    """Calls of lines, at least one. Raises InputError: nothing is in them, or they are too few."""
     rows = texts.read_lines(path, each)
+    if not rows.tobytes().translate(None, _EMPTY):
+        raise InputError(f"{path}: holds no text", "give a sample a line")
     count = min(max(1, samples // batch), len(rows) // batch)
     if not count:
         raise _too_few(str(path), batch)

@@ -9,24 +9,28 @@ from click.testing import CliRunner
 
 from edgekiln.benchmarks import held
 from edgekiln.benchmarks.__main__ import main
-from edgekiln.benchmarks.held_places import asked
+from edgekiln.benchmarks.held_places import asked, places
 from edgekiln.runtime.errors import ConfigError, MissingToolError
 
 _FLAGS = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
 # An engine: a library that is loaded by hand, which asks CPUID on a thread of its own, beside an
-# instruction that has the two bytes of CPUID in its number.
+# instruction that has the two bytes of CPUID in its number. Leaf 1 has no subleaves: what is in ECX
+# there does not matter, and compilers leave in it what they had.
 _ENGINE = """
 #include <cpuid.h>
 #include <pthread.h>
 #include <stdio.h>
 static void *ask(void *unused)
 {
-    unsigned a, b, c, d, number;
+    unsigned a, b, c, d, number, avx = 0;
     __cpuid_count(7, 0, a, b, c, d);
     printf("avx2 %u avx512f %u ", b >> 5 & 1, b >> 16 & 1);
-    __cpuid_count(1, 0, a, b, c, d);
+    for (unsigned left = 0; left < 2; left++) {
+        __cpuid_count(1, left * 0x444d4163, a, b, c, d);
+        avx |= c >> 28 & 1;
+    }
     __asm__("movl $0xa20f, %0" : "=r"(number));
-    printf("avx %u sse4_1 %u number %x\\n", c >> 28 & 1, c >> 19 & 1, number);
+    printf("avx %u sse4_1 %u number %x\\n", avx, c >> 19 & 1, number);
     return unused;
 }
 int engine(void)
@@ -41,6 +45,17 @@ int main(int count, char **words)
 {
     void *engine = dlopen(words[count - 1], RTLD_NOW);
     return engine ? ((int (*)(void))dlsym(engine, "engine"))() : 9;
+}
+"""
+# What no auditor sees: it tells of its memory, as a Python is asked to.
+_STATIC = """
+#include <stdio.h>
+int main(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    for (int byte; (byte = getc(maps)) != EOF;)
+        putchar(byte);
+    return 0;
 }
 """
 
@@ -111,14 +126,32 @@ def test_a_python_that_does_not_run_is_named_before_anything_is_built(tmp_path: 
     assert list(work.iterdir()) == []
 
 
+def test_a_python_that_passes_over_auditors_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "python.c").write_text(_STATIC)
+    python = tmp_path / "python"
+    words = ["gcc", "-static", "-o", str(python), str(tmp_path / "python.c")]
+    subprocess.run(words, check=True)
+    with pytest.raises(MissingToolError, match=f"{python} does not load"):
+        held.held_to("x86-64-v3", tmp_path, [], [sys.executable, str(python)])
+
+
+def test_a_linked_folder_is_looked_through_once(engine: Path, tmp_path: Path) -> None:
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "engine").symlink_to(engine.parent)
+    (tmp_path / "packages" / "again").symlink_to(tmp_path / "packages")
+    assert list(places([tmp_path / "packages"])) == [engine.resolve()]
+
+
 def test_packages_that_an_environment_borrows_are_held_too(tmp_path: Path) -> None:
-    own, borrowed = tmp_path / "own" / "site-packages", tmp_path / "other" / "site-packages"
+    own, borrowed = tmp_path / "own" / "site-packages", tmp_path / "engines"
     for folder in (own, borrowed):
         folder.mkdir(parents=True)
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nPYTHONPATH={own}:{borrowed} exec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    assert {own, borrowed} <= {*held.packages_of([str(python)])}
+    found = {*held.packages_of([str(python)])}
+    assert {own, borrowed} <= found
+    assert not found & {Path(), Path(subprocess.__file__).parent}
 
 
 def test_an_engine_cannot_be_held_without_a_compiler(

@@ -17,6 +17,7 @@ from edgekiln.compiler.build.raw_data import TAKES_RAW
 from edgekiln.compiler.build.recipe import Recipe
 from edgekiln.compiler.cli.group import edgekiln
 from edgekiln.compiler.documents.progress import progress
+from edgekiln.compiler.evaluation.parity import batches_for
 from edgekiln.compiler.evaluation.subject import open_subject
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.onnx_model.ends.attach import attach
@@ -26,7 +27,7 @@ from edgekiln.compiler.pipeline.store import Store
 from edgekiln.models.text.tokens import Tokenizer
 from edgekiln.runtime import load as load_program
 from edgekiln.runtime.bundle import ProgramFile, read_program
-from edgekiln.runtime.errors import InputError, UnsupportedError
+from edgekiln.runtime.errors import ConfigError, InputError, UnsupportedError
 from edgekiln.runtime.texts import rows
 from edgekiln.targets import profile
 from tests.e2e.compiled_models import build, check
@@ -146,6 +147,35 @@ def test_a_program_is_verified_on_lines_of_text(tmp_path: Path) -> None:
     few = CliRunner().invoke(edgekiln, [*words, str(write_lines(tmp_path / "one.txt", ("a",)))])
     assert few.exit_code == InputError.exit_code
     assert "takes 2 samples at once, more than are held out" in few.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xef\xbb\xbf", b" \n\t\r\n\0\n"])
+def test_a_file_without_text_verifies_nothing(tmp_path: Path, content: bytes) -> None:
+    model = with_text(tmp_path)
+    lib, path = build(model, profile.load("host")), tmp_path / "blank.txt"
+    path.write_bytes(content)
+    words = ["verify", str(lib), "--model", str(model), "--data", str(path)]
+    done = CliRunner().invoke(edgekiln, words)
+    assert done.exit_code == InputError.exit_code
+    assert f"{path}: holds no text" in done.stderr
+
+
+@pytest.mark.parametrize("order", ["length=12&vocabulary={}", "vocabulary={}&length=12"])
+def test_lines_of_tokens_are_the_network_s_and_those_of_text_the_program_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    lib, model = build(with_text(tmp_path), profile.load("host")), tmp_path / "text.onnx"
+    write_lines(tmp_path / "lines.txt", TEXTS[:5])
+    spec = read_program(lib)[0]
+    tokens = f"{tmp_path / 'lines.txt'}?{order.format(tmp_path / 'vocab.txt')}"
+    # Those that a build was calibrated on are no text: the numbers are drawn.
+    drawn = batches_for(spec, model, data=tokens, seed=0, samples=7)
+    assert len(drawn) == 7
+    with pytest.raises(ConfigError, match="makes the tokens of its texts itself") as caught:
+        batches_for(spec, model, data=tokens, seed=0, samples=7, demanded=True)
+    assert str(tmp_path / "lines.txt") in caught.value.hint
+    assert len(batches_for(spec, model, data="~/lines.txt", seed=0, samples=7, demanded=True)) == 5
 
 
 def test_equal_builds_are_equal_wherever_the_vocabulary_lies(tmp_path: Path) -> None:
