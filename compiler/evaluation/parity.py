@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.evaluation.difference import TensorDifference
+from edgekiln.models.spec import split
 from edgekiln.runtime import texts
-from edgekiln.runtime.errors import InputError
+from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.manifest import TEXT
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def batches_for(
             takes raw data.
 
     Raises:
+        ConfigError: options behind lines of text, which the program takes as they are.
         InputError: data that does not fit, or a program that takes codes of the model's floats.
     """
     from onnx import helper
@@ -146,8 +148,14 @@ def batches_for(
     takes = replace(takes, inputs=tuple(own))
     assert takes.batch is not None, spec.name  # programs are compiled for one
     meta = read_meta(loaded)
-    if _takes_lines(spec, data):
-        return _lines(spec.inputs[0], Path(data), takes.batch, samples)
+    name, options = split(data)
+    if _takes_lines(spec, name) and (demanded or not options):
+        if options:
+            raise ConfigError(
+                f"{name}: option {next(iter(options))!r} goes with tokens; the program takes text",
+                hint=f"leave it out: --data {name}",
+            )
+        return _lines(spec.inputs[0], Path(name), takes.batch, samples)
     if data or own_data(meta):
         # The samples that a network was made for need be no camera frames.
         with suppress(InputError) if meta.before and not demanded else nullcontext():
@@ -191,10 +199,10 @@ def _whole_calls(feed: "Feed", batch: int, samples: int) -> "list[Inputs]":
     raise _too_few(feed.name, batch)
 
 
-def _takes_lines(spec: "ProgramSpec", data: str) -> bool:
-    """Whether data is a file of text, and a program takes text itself: it makes the tokens."""
+def _takes_lines(spec: "ProgramSpec", name: str) -> bool:
+    """Whether this names a file of text, and a program takes text itself: it makes the tokens."""
     (first, *others) = spec.inputs
-    return first.holds == TEXT and not others and Path(data).suffix.lower() == texts.TEXT_SUFFIX
+    return first.holds == TEXT and not others and Path(name).suffix.lower() == texts.TEXT_SUFFIX
 
 
 def _lines(each: "TensorSpec", path: Path, batch: int, samples: int) -> "list[Inputs]":

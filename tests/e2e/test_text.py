@@ -26,7 +26,7 @@ from edgekiln.compiler.pipeline.store import Store
 from edgekiln.models.text.tokens import Tokenizer
 from edgekiln.runtime import load as load_program
 from edgekiln.runtime.bundle import ProgramFile, read_program
-from edgekiln.runtime.errors import InputError, UnsupportedError
+from edgekiln.runtime.errors import ConfigError, InputError, UnsupportedError
 from edgekiln.runtime.texts import rows
 from edgekiln.targets import profile
 from tests.e2e.compiled_models import build, check
@@ -146,6 +146,10 @@ def test_a_program_is_verified_on_lines_of_text(tmp_path: Path) -> None:
     few = CliRunner().invoke(edgekiln, [*words, str(write_lines(tmp_path / "one.txt", ("a",)))])
     assert few.exit_code == InputError.exit_code
     assert "takes 2 samples at once, more than are held out" in few.stderr
+    options = CliRunner().invoke(edgekiln, [*words, f"{lines}?vocabulary=v.txt&length=8"])
+    assert options.exit_code == ConfigError.exit_code
+    assert "option 'vocabulary' goes with tokens; the program takes text" in options.stderr
+    assert f"leave it out: --data {lines}" in options.stderr
 
 
 def test_equal_builds_are_equal_wherever_the_vocabulary_lies(tmp_path: Path) -> None:
