@@ -59,12 +59,24 @@ def in_forwards_order(dataset: Dataset, module: "nn.Module", name: str) -> Datas
     elif set(needed) <= set(given) <= set(names):
         order = [each for each in names if each in given]
         if order == names[: len(order)]:
+            _check_first(dataset, order[0], name)
             return dataset.with_inputs({each: each for each in order})
     listed = ", ".join(given) if not given[0].isdecimal() else f"{len(given)} inputs in a tuple"
     raise InputError(
         f"{name}: takes {', '.join(names)}; {dataset.name} gives {listed}",
         hint="give the samples as dicts by the names of forward()'s arguments",
     )
+
+
+def _check_first(dataset: Dataset, wanted: str, name: str) -> None:
+    """Raise InputError if what is preprocessed, the first input, would be another one."""
+    given = next(iter(dataset.train.inputs))
+    if dataset.preprocessing is not None and given != wanted:
+        raise InputError(
+            f"{name}: takes {wanted} first; {dataset.name} gives {given} first, and scale, mean "
+            "and std are the first input's",
+            hint=f"let forward() take {given} first; or give floats, and no such options",
+        )
 
 
 def outputs_of_one(module: "nn.Module", dataset: Dataset, name: str) -> "dict[str, Tensor]":

@@ -243,14 +243,16 @@ def _of_dataset(dataset: "Dataset", spec: str, meta: "Meta", takes: ModelInputs)
         )
     names = _matched(dataset, spec, takes)
     preprocessings = {}
+    # A model's file, and the data, say it of their first input alone, which may be two.
+    first = next(iter(dataset.train.inputs))
     for place, each in enumerate(takes.inputs):
-        if place == 0 and len(names) == 1:
-            made = samples.of_dataset(dataset, each, meta, spec)
+        known = meta if place == 0 else replace(meta, preprocessing=None)
+        if names[each.name] == first:
+            made = samples.of_dataset(dataset, each, known, spec)
         else:
             array = dataset.test.inputs[names[each.name]]
-            own = meta.preprocessing or dataset.preprocessing if place == 0 else None
             samples.shaped(array, each, takes, meta, spec)
-            made = samples.preprocessing(array, each, own, Options(), spec)
+            made = samples.preprocessing(array, each, known.preprocessing, Options(), spec)
         if made is not None:
             preprocessings[each.name] = made
     splits: dict[PartName, Split] = {

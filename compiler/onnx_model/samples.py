@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgekiln.compiler.onnx_model.model_inputs import ModelInput, ModelInputs
 from edgekiln.models.column_indices import KINDS
 from edgekiln.models.data.options import Options
+from edgekiln.models.data.told_numbers import check_are_own
 from edgekiln.models.spec import split
 from edgekiln.runtime.errors import InputError
 from edgekiln.runtime.inputs import preprocess
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # Layouts an image model can want, in the order in which they are tried when nobody says.
 _LAYOUTS = ("NCHW", "NHWC", "N*")
+_RAW_BYTES = 2  # of a pixel, and of a sample of sound, as cameras and microphones give them
 # Numbers as they are, in their own order.
 _UNCHANGED = Preprocessing(scale=1.0, mean=(0.0,), std=(1.0,), layout="")
 _HOW = (
@@ -155,6 +157,7 @@ def preprocessing(
     if wanted.kind == "f" and given.kind == "f":
         return None if said is None else replace(said, layout="")
     if wanted.kind == "f" and given.kind in "iub":
+        check_are_own(where, said, own)
         numbers = own or said
         if numbers is None:
             raise InputError(
@@ -163,6 +166,7 @@ def preprocessing(
                 hint=_HOW,
             )
         return _laid_out(array, want, numbers, where, free=own is None)
+    _check_takes_numbers(want, said, where)
     _check_whole(array, want, where)
     if array.shape[1:] == want.shape:
         return None
@@ -177,6 +181,8 @@ def of_dataset(
     Raises:
         InputError: they differ in shape.
     """
+    told = dataset.preprocessing if dataset.numbers_given else None
+    check_are_own(where, told, meta.preprocessing)
     given = meta.preprocessing or dataset.preprocessing
     if given is None:
         return preprocessing(dataset.test.x, want, None, Options(), where)
@@ -184,6 +190,7 @@ def of_dataset(
     if meta.preprocessing is None and floats and not (dataset.scored or dataset.numbers_given):
         given = _UNCHANGED  # samples without labels, see `preprocessing`
     if np.dtype(want.dtype).kind in "iub":  # pixels as they are
+        _check_takes_numbers(want, told, where)
         _check_whole(dataset.test.x, want, where)
         given = replace(_UNCHANGED, layout=given.layout, color=given.color)
     return _laid_out(dataset.test.x, want, given, where, free=meta.preprocessing is None)
@@ -208,10 +215,11 @@ def _laid_out(
         shapes.append(shape := _sample_shape(array, candidate))
         if shape == want.shape:
             return candidate
-    size = "or resize it: --data 'PATH?size=HEIGHTxWIDTH'"
+    is_picture = array.dtype == np.uint8 and array.ndim in (3, 4)
+    resized = ", or resize it: --data 'PATH?size=HEIGHTxWIDTH'" if is_picture else ""
     raise InputError(
         f"samples of {where} have the shape {shapes[0]}, the model takes {want.shape}",
-        hint=f"give data of the model's size, {size}",
+        hint=f"give data of the model's size{resized}",
     )
 
 
@@ -230,6 +238,19 @@ def _is_picture(array: NDArray[np.generic], want: ModelInput, meta: "Meta") -> b
         want.shape[0],
         want.shape[0] // 3,  # of pixels in three colors
     )
+
+
+def _check_takes_numbers(want: ModelInput, told: Preprocessing | None, where: str) -> None:
+    """Raise InputError if numbers are told of an input that takes numbers of tokens or the like.
+
+    Pixels and sound, of 8 and 16 bits, are what a program takes, and the network in it has numbers.
+    """
+    wanted = np.dtype(want.dtype)
+    if told is not None and (wanted.kind == "b" or wanted.itemsize > _RAW_BYTES):
+        raise InputError(
+            f"{where}: scale, mean and std go with floats, input {want.name!r} takes {want.dtype}",
+            hint="leave them out: whole numbers are taken as they are",
+        )
 
 
 def _check_whole(array: NDArray[np.generic], want: ModelInput, where: str) -> None:

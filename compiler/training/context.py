@@ -51,6 +51,7 @@ def open_context(src: Path, data: str, seed: int, allow: Collection[str] = ()) -
     from edgekiln.models.artifact import load_module
     from edgekiln.models.data import load
     from edgekiln.models.data.sample_factory import not_called, references_in
+    from edgekiln.models.data.told_numbers import check_are_own
 
     module, meta = load_module(src, allow)
     check_finite(module, str(src))
@@ -63,6 +64,8 @@ def open_context(src: Path, data: str, seed: int, allow: Collection[str] = ()) -
         raise not_called(f"{src}:", meta.data)
     dataset = load(data or meta.data, seed)
     if meta.preprocessing is not None:
+        told = dataset.preprocessing if dataset.numbers_given else None
+        check_are_own(data or meta.data, told, meta.preprocessing)
         dataset = replace(dataset, preprocessing=meta.preprocessing)
     dataset = in_forwards_order(dataset, module, str(src))
     check_fits(module, dataset, str(src), REBUILD)

@@ -174,9 +174,10 @@ def _preprocessing(
     """How the first input's samples become the model's numbers; None: they are."""
     silent = (options.scale, options.mean, options.std) == (None, None, None)
     image = x.dtype == np.uint8 and x.ndim == 4
-    if not image and (x.dtype.kind != "f" or (source.as_given and silent)):
+    if not image and silent and (x.dtype.kind != "f" or source.as_given):
         return None
-    scale = options.scale if options.scale is not None else (1 / 255 if image else 1.0)
+    usual = 1 / 255 if x.dtype == np.uint8 else 1.0
+    scale = usual if options.scale is None else options.scale
     channels = x.shape[-1] if image or source.by_column else 1
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)

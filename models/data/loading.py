@@ -86,8 +86,8 @@ def _load(data: str, seed: int, _files: State) -> Dataset:
     name, given = spec.split(data)
     if name in BUNDLED:
         read, defaults = BUNDLED[name]
-        options = parse(name, {**defaults, **given})
         check_reads(name, given, PICTURES)
+        options = parse(name, {**defaults, **given})
         return assemble(name, read(), options, seed)
     if is_reference(name) and "task" in given:
         options, arguments = options_of(name, given, PICTURES)
@@ -110,9 +110,10 @@ def _load(data: str, seed: int, _files: State) -> Dataset:
         raise InputError(f"{path}: neither a file nor a folder", hint="give a file or a folder")
     if not path.exists():
         raise ConfigError(f"no data set or file named {name!r}", hint=_instead_of(path))
-    options = parse(name, given)
     reader, reads = _reader(path)
+    # First: what is wrong with an option matters where it is read.
     check_reads(str(path), given, of_table(given) if reader is read_table else reads)
+    options = parse(name, given)
     return assemble(name, reader(path, options), options, seed)
 
 

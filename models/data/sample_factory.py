@@ -83,9 +83,8 @@ def options_of(
         and key not in OF_FILES
         and (key in _NEVER_THEIRS or not function.accepts(key))
     }
-    options = parse(name, ours)
     check_reads(name, ours, reads)
-    return options, {key: value for key, value in given.items() if key not in ours}
+    return parse(name, ours), {key: value for key, value in given.items() if key not in ours}
 
 
 def samples_of(

@@ -189,9 +189,8 @@ def _options(name: str, given: Mapping[str, str]) -> tuple[Options, Mapping[str,
     """The options of data, and, of a factory, the arguments beside them."""
     if is_reference(name):
         return options_of(name, given, ARRAYS)
-    options = parse(name, given)
     check_reads(name, given, _reads(expanded(name)))
-    return options, {}
+    return parse(name, given), {}
 
 
 def _reads(path: Path) -> tuple[str, ...]:

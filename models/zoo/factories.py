@@ -162,5 +162,7 @@ def _check_parameters(name: str, call: Callable[..., object], given: Mapping[str
         if key not in parameters:
             raise ConfigError(
                 f"{name}: no parameter {key!r}",
-                hint=did_you_mean(key, parameters, what="parameters are"),
+                hint=did_you_mean(key, parameters, what="parameters are")
+                if parameters
+                else "it has none",
             )

@@ -1,5 +1,6 @@
 """A module takes one tensor and gives one; others are refused with what they take and give."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -111,3 +112,17 @@ def test_vectors_get_no_advice_about_the_size_of_images():
     with pytest.raises(InputError) as caught:
         outputs_of_one(nn.Linear(3, 3), vectors, "net")
     assert caught.value.hint == "choose other data"
+
+
+def mask_and_x():
+    rows = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    return [({"mask": row, "x": row}, place % 2) for place, row in enumerate(rows)]
+
+
+def test_another_first_input_does_not_take_the_numbers_of_the_datas_first():
+    spec = f"{__name__}:mask_and_x?task=classification"
+    assert list(in_forwards_order(data.load(spec), Two(), "it").train.inputs) == ["x", "mask"]
+    with pytest.raises(InputError) as caught:
+        in_forwards_order(data.load(f"{spec}&scale=9"), Two(), "it")
+    assert "it: takes x first" in caught.value.message
+    assert "let forward() take mask first" in caught.value.hint

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from edgekiln.models import data
+from edgekiln.models.data import options
 from edgekiln.runtime.errors import ConfigError, InputError
 from edgekiln.runtime.inputs import preprocess
 from edgekiln.runtime.manifest import Preprocessing
@@ -281,8 +282,9 @@ def test_a_class_without_training_samples_is_named(tmp_path):
 )
 @pytest.mark.parametrize("number", ["9" * 30, "9" * 5000])
 def test_a_count_beyond_all_data_is_refused(option, number):
-    message, _ = _refused(f"digits?{option}={number}", ConfigError)
-    assert message == f"data option {option}={number}: does not fit"
+    with pytest.raises(ConfigError) as caught:
+        options.parse("digits", {option: number})
+    assert caught.value.message == f"data option {option}={number}: does not fit"
 
 
 @pytest.mark.parametrize("part", ["val", "test", "calib"])

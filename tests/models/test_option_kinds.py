@@ -155,6 +155,13 @@ def test_an_option_is_read_or_refused_by_its_name(spec):
     assert (ignored, nameless) == ([], [])
 
 
+@pytest.mark.parametrize("spec", ["flat", "pictures", "table.csv", "own_changes:vectors"])
+def test_an_option_of_other_data_is_not_told_what_else_it_would_need(spec):
+    with pytest.raises(ConfigError) as caught:
+        read(with_option(spec, "window"))
+    assert "add mel=40" not in caught.value.hint
+
+
 def test_pictures_that_calibrate_are_cut_and_sized_as_those_of_training():
     np.savez("plain.npz", x=np.load("pixels.npy"))
     whole = np.load("pixels.npy")

@@ -139,12 +139,72 @@ def test_pictures_are_resized_and_laid_out_as_the_model_takes_them(pictures, sha
     assert 0.5 < found.max() <= 2
 
 
-def test_what_the_model_says_of_pixels_goes_before_the_options(pictures):
-    own = Preprocessing(scale=1.0, mean=(0.0,), std=(2.0,))
+OWN = Preprocessing(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["", "?scale=0.0039216&mean=0.485,0.456,0.406&std=0.229,0.224,0.225",
+     "?scale=1&mean=123.675,116.28,103.53&std=58.395,57.12,57.375"],
+)  # fmt: skip
+def test_options_may_say_of_pixels_what_the_model_says(pictures, options):
     given = feed(
-        takes(("x", "float32", (3, 16, 16))), f"{pictures}?scale=9", Meta(preprocessing=own)
+        takes(("x", "float32", (3, 16, 16))), f"{pictures}{options}", Meta(preprocessing=OWN)
     )
-    assert given.preprocessing == own
+    assert given.preprocessing == OWN
+
+
+@pytest.mark.parametrize(
+    ("options", "labelled"),
+    [("scale=1", False), ("mean=0.5&std=0.5", False), ("mean=0.4,0.5", False), ("scale=1", True)],
+)
+def test_options_that_say_something_else_of_pixels_than_the_model_are_refused(
+    tmp_path, pictures, options, labelled
+):
+    data = pictures
+    if labelled:
+        x = DRAW.integers(0, 256, (40, 16, 16, 3), np.uint8)
+        data = saved(tmp_path / "d.npz", x=x, y=np.arange(40) % 2)
+    with pytest.raises(InputError, match=r"not the model's own, 0\.00392157, 0\.485,"):
+        feed(takes(("x", "float32", (3, 16, 16))), f"{data}?{options}", Meta(preprocessing=OWN))
+
+
+def test_numbers_for_tokens_are_refused(tmp_path):
+    np.save(tmp_path / "x.npy", DRAW.integers(0, 9, (20, 4)))
+    with pytest.raises(InputError, match="go with floats, input 'x' takes int64"):
+        feed(takes(("x", "int64", (4,))), f"{tmp_path / 'x.npy'}?scale=2")
+
+
+FLOATS = DRAW.normal(size=(40, 4)).astype(np.float32)
+
+
+def two_inputs():
+    return [({"a": row, "b": row}, place % 2) for place, row in enumerate(FLOATS)]
+
+
+def whole_numbers():
+    return [(row, place % 2) for place, row in enumerate(DRAW.integers(0, 9, (40, 4)))]
+
+
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_numbers_of_labelled_data_are_of_its_first_input_wherever_the_model_has_it(names):
+    model = takes(*((name, "float32", (4,)) for name in names))
+    given = feed(model, f"{__name__}:two_inputs?task=classification&scale=100")
+    np.testing.assert_allclose(everything(given, "a"), everything(given, "b") * 100, rtol=1e-5)
+
+
+def test_labelled_whole_numbers_become_floats_by_the_options():
+    given = feed(
+        takes(("x", "float32", (4,))), f"{__name__}:whole_numbers?task=classification&scale=0.5"
+    )
+    assert set(np.unique(everything(given) * 2)) <= set(range(9))
+
+
+def test_what_is_no_picture_is_not_told_to_be_resized(tmp_path):
+    path = saved(tmp_path / "d.npz", x=FLOATS, y=np.arange(40) % 2)
+    with pytest.raises(InputError) as caught:
+        feed(takes(("x", "float32", (5,))), path)
+    assert caught.value.hint == "give data of the model's size"
 
 
 def test_pictures_go_into_bytes_as_they_are(pictures):
