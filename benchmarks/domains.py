@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _SPEECH = Path("/usr/share/pocketsphinx/test/data/librivox")  # of Debian's pocketsphinx-testdata
 _SEED = 0
 STORE = "store"
-_PEERS = ("ONNX Runtime int8", "OpenVINO int8", "ONNX Runtime float", "OpenVINO float")
+PEERS = ("ONNX Runtime int8", "OpenVINO int8", "ONNX Runtime float", "OpenVINO float")
 _PRECISIONS: dict[str, Precision] = {"int8": "int8", "float": "float32"}
 
 
@@ -185,14 +185,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5, help="A trial lasts so long.")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    print("| model | SQNR | top-1 | n | ours µs | " + " | ".join(_PEERS) + " | spread |")
-    print("|---|" + "---:|" * (5 + len(_PEERS)))
+    print("| model | SQNR | top-1 | n | ours µs | " + " | ".join(PEERS) + " | spread |")
+    print("|---|" + "---:|" * (5 + len(PEERS)))
     for model in MODELS:
         if given.only in model.name:
             found = built(model, given.folder)
             cells = [found] if isinstance(found, str) else _agreement(found)
             if not isinstance(found, str):
-                cells += _times(found, given.folder, given.python, given.trials, given.seconds)
+                cells += times(found, given.folder, given.python, given.trials, given.seconds)
             print("| " + " | ".join((model.name, *cells)) + " |", flush=True)
 
 
@@ -249,11 +249,9 @@ def _agreement(result: BuildResult) -> list[str]:
     return [str(score), top1, str(score.n)]
 
 
-def _times(
-    result: BuildResult, folder: Path, python: str, trials: int, seconds: float
-) -> list[str]:
-    """The medians of all engines in µs, – where one does not take the model, and the largest
-    spread.
+def times(result: BuildResult, folder: Path, python: str, trials: int, seconds: float) -> list[str]:
+    """The medians of ours and of `PEERS` in µs, – where one does not take the model, and the
+    largest spread.
     """
     by_stage = stage_models(result, folder / STORE)
     with ExitStack() as stack:
@@ -278,7 +276,7 @@ def _times(
                 print(f"{result.model}: {name}: {error.message}", file=sys.stderr)
         timed = in_turn(engines.values(), trials=trials, seconds=seconds)
     found = {name: median_and_spread(each) for name, each in zip(engines, timed, strict=True)}
-    shown = [f"{found[name][0] * 1e6:,.0f}" if name in found else "–" for name in ("ours", *_PEERS)]
+    shown = [f"{found[name][0] * 1e6:,.0f}" if name in found else "–" for name in ("ours", *PEERS)]
     return [*shown, f"{max(spread for _, spread in found.values()):.1%}"]
 
 

@@ -1,16 +1,18 @@
 """PP-OCR in int8: how often it answers as the float networks do, beside ONNX Runtime's own int8.
 
     pip install --no-deps rapidocr
-    python -m edgekiln.benchmarks.ocr FOLDER --min-sqnr 25 > ocr.md
+    python -m edgekiln.benchmarks.ocr FOLDER --min-sqnr 25 --python OTHER/bin/python > ocr.md
 
 The three networks are built as users would build them, by `edgekiln build`, without labels and with
 a limit of what is lost. On other pictures than calibrated they are asked what the float networks
 are asked: which way up a line is, what it says (CTC, the likeliest letter of each step), and where
 letters are (the map's pixels above 0.3, as the package takes them). ONNX Runtime quantizes the same
-float networks by the same pictures, with its own defaults: 8 bits, weights per channel.
+float networks by the same pictures, with its own defaults: 8 bits, weights per channel. Times are
+of one core, all engines in turn; the others run our int8 model, and the float one.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,11 +26,13 @@ from edgekiln.benchmarks.domains import (
     DETECTOR,
     DIRECTION,
     MODELS,
+    PEERS,
     READER,
     STORE,
     Pictures,
     built,
     stage_models,
+    times,
 )
 from edgekiln.benchmarks.onnxruntime_int8 import own_int8
 from edgekiln.compiler.onnx_model import io, model_inputs
@@ -101,19 +105,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--min-sqnr", default="", help="Decibels that quantization is to keep.")
+    parser.add_argument("--python", default=sys.executable, help="Run OpenVINO by this Python.")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    print("| network | asked | n | int8 program | SQNR | ONNX Runtime's own int8 | its SQNR |")
-    print("|---|---|---:|---:|---:|---:|---:|")
+    heads = (
+        "network", "asked", "n", "int8 program", "SQNR", "ONNX Runtime's own int8", "its SQNR",
+        "in floats", "ours µs", *PEERS, "spread",
+    )  # fmt: skip
+    print(f"| {' | '.join(heads)} |\n|---|---{'|---:' * (len(heads) - 2)}|")
     for name in QUESTIONS:
-        print(f"| {name} | {_row(name, given.folder, given.min_sqnr)} |", flush=True)
+        print(f"| {name} | {_row(name, given)} |", flush=True)
 
 
-def _row(name: str, folder: Path, min_sqnr: str) -> str:
+def _row(name: str, given: argparse.Namespace) -> str:
+    folder: Path = given.folder
     question = QUESTIONS[name]
     (model,) = (each for each in MODELS if each.name == name)
-    if min_sqnr:
-        model = replace(model, options=(*model.options, "--min-sqnr", min_sqnr))
+    if given.min_sqnr:
+        model = replace(model, options=(*model.options, "--min-sqnr", given.min_sqnr))
     result = built(model, folder)
     if isinstance(result, str):
         return result
@@ -121,7 +130,7 @@ def _row(name: str, folder: Path, min_sqnr: str) -> str:
     theirs = folder / f"{real.parent.name}.onnxruntime.onnx"
     own_int8(real, question.pictures.write(folder), theirs)
     program = edgekiln.runtime.load(result.targets[0].bundle)
-    float_session, their_session = map(onnxruntime.InferenceSession, (real, theirs))
+    float_session, their_session = _session(real), _session(theirs)
     cells = [_Likeness(question) for _ in range(2)]
     count = 0
     others = question.pictures.write(folder, count=_COUNT, seed=_SEED)
@@ -132,7 +141,16 @@ def _row(name: str, folder: Path, min_sqnr: str) -> str:
         for cell, found in zip(cells, (ours, other), strict=True):
             cell.add(found, wanted)
         count += 1
-    return " | ".join((question.compared, str(count), *(str(cell) for cell in cells)))
+    (target,) = result.targets
+    floats = f"{len(target.float_ops)} of {target.layers}"
+    speed = times(result, folder, given.python, trials=5, seconds=0.5)
+    return " | ".join((question.compared, str(count), *map(str, cells), floats, *speed))
+
+
+def _session(model: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors: that a constant is not used is no news
+    return onnxruntime.InferenceSession(model, options)
 
 
 def _numbers(model: Path, data: str) -> Iterable[Mapping[str, NDArray[np.generic]]]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx
+import onnx.version_converter
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -12,6 +13,7 @@ from edgekiln.compiler.onnx_model.feed import feed_for
 from edgekiln.compiler.onnx_model.model_inputs import Inputs
 
 _SAMPLES = 512
+_LEAST_OPSET = 13  # the first whose DequantizeLinear has an axis, for weights per channel
 
 
 def own_int8(model: Path, data: str, out: Path) -> None:
@@ -29,8 +31,11 @@ def own_int8(model: Path, data: str, out: Path) -> None:
             return next(calls, None)
 
     with TemporaryDirectory(prefix="edgekiln-") as folder:
-        ready = Path(folder, "ready.onnx")
-        quant_pre_process(model, ready)
+        ready, given = Path(folder, "ready.onnx"), model
+        if next(each.version for each in loaded.opset_import if not each.domain) < _LEAST_OPSET:
+            given = Path(folder, "given.onnx")
+            onnx.save(onnx.version_converter.convert_version(loaded, _LEAST_OPSET), given)
+        quant_pre_process(given, ready)
         quantize_static(
             ready, out, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
