@@ -1,14 +1,15 @@
 """PP-OCR in int8: how often it answers as the float networks do, beside ONNX Runtime's own int8.
 
     pip install --no-deps rapidocr
-    python -m edgekiln.benchmarks.ocr FOLDER --min-sqnr 25 --python OTHER/bin/python > ocr.md
+    python -m edgekiln.benchmarks.ocr FOLDER --python OTHER/bin/python > ocr.md
 
-The three networks are built as users would build them, by `edgekiln build`, without labels and with
-a limit of what is lost. On other pictures than calibrated they are asked what the float networks
-are asked: which way up a line is, what it says (CTC, the likeliest letter of each step), and where
-letters are (the map's pixels above 0.3, as the package takes them). ONNX Runtime quantizes the same
-float networks by the same pictures, with its own defaults: 8 bits, weights per channel. Times are
-of one core, all engines in turn; the others run our int8 model, and the float one.
+The three networks are built as users would build them, by `edgekiln build`, without labels, and
+with a limit of what is lost by `--min-sqnr`. On other pictures than calibrated they are asked what
+the float networks are asked: which way up a line is, what it says (CTC, the likeliest letter of
+each step), and where letters are (the map's pixels above 0.3, as the package takes them). ONNX
+Runtime quantizes the same float networks by the same pictures, with its own defaults: 8 bits,
+weights per channel. Times are of one core, all engines in turn; the others run our int8 model, and
+the float one.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from edgekiln.benchmarks.domains import (
 from edgekiln.benchmarks.onnxruntime_int8 import own_int8
 from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.onnx_model.feed import feed_for
+from edgekiln.compiler.quantization.sqnr import Sqnr
 
 _COUNT, _SEED = 300, 1  # of pictures to judge by: others than those of calibration
 _LETTERS = 0.3
@@ -166,16 +168,15 @@ class _Likeness:
     def __init__(self, question: Question) -> None:
         self.question = question
         self.shares: list[float] = []
-        self.signal = self.noise = 0.0
+        self.sqnr = Sqnr()
 
     def add(self, found: Output, wanted: Output) -> None:
         answer = self.question.answer
         self.shares.append(self.question.alike(answer(found), answer(wanted)))
-        self.signal += float(np.square(wanted, dtype=float).sum())
-        self.noise += float(np.square(wanted - found, dtype=float).sum())
+        self.sqnr.add(wanted, found)
 
     def __str__(self) -> str:
-        return f"{np.mean(self.shares):.1%} | {10 * np.log10(self.signal / self.noise):.1f} dB"
+        return f"{np.mean(self.shares):.1%} | {self.sqnr.db:.1f} dB"
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ def same_length(path: Path, files: list[Path], rates: dict[int, Path], options: 
         rates: sampling rates seen before, each with a file of it; those of these are added.
 
     Raises:
+        ConfigError: an option of frames, which whole sounds are not cut into.
         InputError: as `read`.
     """
     frames = [key for key in ("frame", "hop") if getattr(options, key)]
