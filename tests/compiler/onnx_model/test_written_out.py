@@ -1,4 +1,4 @@
-"""GELU in parts becomes one operator, however it is written out, and nothing else does."""
+"""A function in parts becomes one operator, however it is written out, and nothing else does."""
 
 import re
 from pathlib import Path
@@ -18,6 +18,9 @@ CONSTANTS = {
     "one": np.array([1], np.float32), "half": np.array(0.5, np.float32),
     "three": np.array(3, np.float32), "c": np.array(0.044715, np.float32),
     "k": np.array(0.79788456, np.float32), "almost": np.array(0.71, np.float32),
+    "zero": np.array(0, np.float32), "six": np.array(6, np.float32),
+    "sixth": np.array(1 / 6, np.float32), "fifth": np.array(0.2, np.float32),
+    "two": np.array(2, np.float32),
 }  # fmt: skip
 ERF = {
     "torch": "d = Div (x, root) e = Erf (d) a = Add (e, one) m = Mul (x, a) y = Mul (m, half)",
@@ -30,12 +33,27 @@ TANH = {
     "hugging face": "p = Pow (x, three) q = Mul (p, c) u = Add (x, q) v = Mul (u, k) e = Tanh (v) "
     "a = Add (e, one) h = Mul (x, half) y = Mul (h, a)",
 }
+HARD_SWISH = {
+    "paddle": "a = Add (x, three) g = Clip (a, zero, six) m = Mul (x, g) y = Div (m, six)",
+    "torch": "a = Add (x, three) g = Clip (a, zero, six) d = Div (g, six) y = Mul (x, d)",
+    "relu": "a = Add (three, x) r = Relu (a) g = Min (r, six) m = Mul (g, sixth) y = Mul (m, x)",
+    "hard sigmoid": "h = HardSigmoid <alpha = 0.16666667, beta = 0.5> (x) y = Mul (x, h)",
+}
+HARD_SIGMOID = {
+    "sixth": "a = Add (x, three) g = Clip (a, zero, six) y = Div (g, six)",
+    "fifth": "a = Mul (fifth, x) b = Add (half, a) m = Max (b, zero) y = Min (m, one)",
+}
 OTHERS = {
     "another constant": "d = Mul (x, almost) e = Erf (d) a = Add (e, one) m = Mul (x, a) "
     "y = Mul (m, half)",
     "of two tensors": "d = Div (x, root) e = Erf (d) a = Add (e, one) m = Mul (z, a) "
     "y = Mul (m, half)",
     "plain tanh": "e = Tanh (x) y = Mul (x, e)",
+    "another ceiling": "a = Add (x, three) g = Clip (a, zero, three) m = Mul (x, g) "
+    "y = Div (m, six)",
+    "of two tensors, hard": "a = Add (x, three) g = Clip (a, zero, six) m = Mul (z, g) "
+    "y = Mul (m, sixth)",
+    "a plain clip": "a = Mul (x, two) y = Clip (a, zero, six)",
 }
 
 
@@ -74,11 +92,34 @@ def test_every_way_to_write_it_becomes_one_operator(name: str, opset: int) -> No
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize("name", HARD_SWISH)
+@pytest.mark.parametrize("opset", [13, 20])
+def test_every_way_to_write_hard_swish_becomes_one_operator(name: str, opset: int) -> None:
+    assert_becomes(model_of(HARD_SWISH[name], opset), "HardSwish")
+
+
+@pytest.mark.parametrize("name", HARD_SIGMOID)
+def test_every_way_to_write_hard_sigmoid_becomes_one_operator(name: str) -> None:
+    assert_becomes(model_of(HARD_SIGMOID[name]), "HardSigmoid")
+
+
+def assert_becomes(source: onnx.ModelProto, kind: str) -> None:
+    ready = prepare(source)
+    assert kinds(ready).count(kind) == 1
+    assert not {"Clip", "Relu", "Mul", "Div", "Min", "Max"} & set(kinds(ready))
+    x = np.random.default_rng(0).normal(0, 2, (1, 3, 8, 8)).astype(np.float32)
+    ours, theirs = (Session(each, optimize=False)({"x": x})[0] for each in (ready, source))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-5)
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_functions_stay_what_they_are(name: str) -> None:
-    ready = prepare(model_of(OTHERS[name]))
-    assert "Gelu" not in kinds(ready)
-    assert {"Erf", "Tanh"} & set(kinds(ready))
+    source = model_of(OTHERS[name])
+    ready = prepare(source)
+    assert not {"Gelu", "HardSwish", "HardSigmoid"} & set(kinds(ready))
+    x = np.random.default_rng(0).normal(0, 2, (1, 3, 8, 8)).astype(np.float32)
+    ours, theirs = (Session(each, optimize=False)({"x": x})[0] for each in (ready, source))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-5)
 
 
 def test_what_somebody_else_reads_stays() -> None:
