@@ -85,6 +85,14 @@ def function(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
     return _one_value(node, operands, node.proto.op_type)
 
 
+def joined(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
+    """A function of codes in several nodes: the entries of one table."""
+    (x,) = operands
+    if not isinstance(x, QuantizedValue):
+        raise node.refused("its operand is not quantized")
+    return [_table(node, x)]
+
+
 def softmax(node: QatNode, operands: "Sequence[Operand]") -> "list[Value]":
     """Softmax and LogSoftmax of floats, as at the end of a model."""
     x = operands[0]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from edgekiln.compiler.onnx_model import operators
-from edgekiln.compiler.qat import recurrent
+from edgekiln.compiler.qat import elementwise, recurrent
 from edgekiln.compiler.qat.elementwise import of_float, requantized
 from edgekiln.compiler.qat.learned import Learned, learned_of
 from edgekiln.compiler.qat.node import QatNode
@@ -126,7 +126,8 @@ class QuantizedNetwork(nn.Module):
     def _results(
         self, place: int, node: QatNode, known: "Mapping[str, Operand]", scales: "list[Tensor]"
     ) -> "Sequence[Value]":
-        operands = [known.get(name) if name else None for name in node.proto.input]
+        read = [node.joined.parts.x] if node.joined else node.proto.input
+        operands = [known.get(name) if name else None for name in read]
         try:
             if node.proto.op_type == "QuantizeLinear":
                 return [self._quantized(node, operands[0], scales)]
@@ -173,7 +174,7 @@ class QuantizedNetwork(nn.Module):
 def _form(node: QatNode) -> "Form":
     if node.proto.op_type in ("QuantizeLinear", "DequantizeLinear"):
         return lambda _node, _operands: []
-    form = form_of(node.proto)
+    form = elementwise.joined if node.joined else form_of(node.proto)
     if form is None:
         raise UnsupportedError(
             f"operator {node.proto.op_type} ({node.proto.name!r}) has no form for "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
-from edgekiln.compiler.qat.reference import function_of
+from edgekiln.compiler.qat.reference import function_of, function_of_parts
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgekiln.compiler.onnx_model.operators import Attributes
+    from edgekiln.compiler.onnx_model.parts import Parts
     from edgekiln.compiler.qat.numbers import LearnedBias, WeightCodes
     from edgekiln.compiler.qat.reference import Function
     from edgekiln.compiler.qat.values import Pending, QuantizedValue
@@ -29,12 +30,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class JoinedParts:
+    """A function of one value in several nodes, and their numbers."""
+
+    parts: "Parts"
+    constants: "Mapping[str, NDArray[np.generic]]"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class QatNode:
     """Args:
     constants: by the place of the operand.
     leading: the operand of a sum whose product with its factor is not rounded, see
         `elementwise.add`.
     whole: whether values have the model's own shapes, and not any number of samples in front.
+    joined: of a function of one value in several nodes, of which `proto` is the last.
     """
 
     proto: "onnx.NodeProto"
@@ -42,6 +52,7 @@ class QatNode:
     constants: "Mapping[int, NDArray[np.generic]]" = field(default_factory=dict)
     leading: int = 0
     whole: bool = False
+    joined: "JoinedParts | None" = None
 
     @cached_property
     def attributes(self) -> "Attributes":
@@ -51,6 +62,9 @@ class QatNode:
     @cached_property
     def function(self) -> "Function":
         """What it makes of its one operand that is no constant, by ONNX's reference."""
+        if self.joined:
+            nodes, x = self.joined.parts.nodes, self.joined.parts.x
+            return function_of_parts(nodes, x, self.joined.constants, self.opset)
         return function_of(self.proto, self.constants, self.opset)
 
     @cached_property

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import io
+from edgekiln.compiler.onnx_model.parts import functions_of_one_value
 from edgekiln.compiler.onnx_model.rewriting import ModelFacts, facts_of
 from edgekiln.compiler.qat import recurrent
-from edgekiln.compiler.qat.node import QatNode
+from edgekiln.compiler.qat.node import JoinedParts, QatNode
 from edgekiln.compiler.qat.rounding import Limits
 from edgekiln.runtime.errors import UnsupportedError
 
@@ -76,7 +77,15 @@ def read(model: "onnx.ModelProto") -> QdqGraph:
         for node in model.graph.node
         if node.op_type == _DQ and node.input[0] in constants
     }
-    protos = [node for node in model.graph.node if node.output[0] not in stored]
+    facts = facts_of(model)
+    joined = _joined(facts, [node for node in model.graph.node if node.output[0] not in stored])
+    inside = {
+        node.output[0]
+        for each in joined.values()
+        for node in each.parts.nodes
+        if node.output[0] != each.parts.result
+    }
+    protos = [n for n in model.graph.node if n.output[0] not in stored.keys() | inside]
     leading = _Leading(model, protos)
     nodes = tuple(
         QatNode(
@@ -85,6 +94,7 @@ def read(model: "onnx.ModelProto") -> QdqGraph:
             constants={i: constants[n] for i, n in enumerate(node.input) if n in constants},
             leading=leading.of(node),
             whole=any(map(recurrent.is_layer, protos)),
+            joined=joined.get(node.output[0]),
         )
         for node in protos
     )
@@ -94,17 +104,30 @@ def read(model: "onnx.ModelProto") -> QdqGraph:
         nodes=nodes,
         stored=stored,
         constants=constants,
-        last_read=_last_read(protos),
-        facts=facts_of(model),
+        last_read=_last_read(nodes),
+        facts=facts,
     )
 
 
-def _last_read(nodes: "list[onnx.NodeProto]") -> tuple[tuple[str, ...], ...]:
-    last = {name: place for place, node in enumerate(nodes) for name in node.input if name}
+def _joined(facts: ModelFacts, protos: "list[onnx.NodeProto]") -> dict[str, JoinedParts]:
+    """The functions of codes that take several nodes, by what they make: to the program a table."""
+    seen = {node.output[0] for node in protos if node.op_type == _DQ}
+    found: dict[str, JoinedParts] = {}
+    for parts in functions_of_one_value(facts, {node.name for node in protos}):
+        if parts.x in seen:
+            names = {name for node in parts.nodes for name in node.input}
+            numbers = {name: facts.constants[name] for name in names if name in facts.constants}
+            found[parts.result] = JoinedParts(parts=parts, constants=numbers)
+    return found
+
+
+def _last_read(nodes: tuple[QatNode, ...]) -> tuple[tuple[str, ...], ...]:
+    reads = [[each.joined.parts.x] if each.joined else each.proto.input for each in nodes]
+    last = {name: place for place, names in enumerate(reads) for name in names if name}
     # What nobody reads is an output, or for nobody.
     return tuple(
-        tuple(name for name in dict.fromkeys(node.input) if last.get(name) == place)
-        for place, node in enumerate(nodes)
+        tuple(name for name in dict.fromkeys(names) if last.get(name) == place)
+        for place, names in enumerate(reads)
     )
 
 

@@ -1,11 +1,11 @@
-"""Single operators by ONNX's reference implementation: what the integer program's tables hold."""
+"""Operators by ONNX's reference implementation: what the integer program's tables hold."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx
     from numpy.typing import NDArray
@@ -24,24 +24,35 @@ def function_of(
         constants: by the place of the operand.
     """
     import onnx
-    from onnx.reference import ReferenceEvaluator
 
     alone = onnx.NodeProto()
     alone.CopyFrom(node)
     for place, name in enumerate(node.input):
         if name and place not in constants:
             alone.input[place] = _INPUT
+    given = {node.input[place]: array for place, array in constants.items()}
+    return function_of_parts([alone], _INPUT, given, opset)
+
+
+def function_of_parts(
+    nodes: "Sequence[onnx.NodeProto]", x: str, constants: "Mapping[str, NDArray[np.generic]]",
+    opset: int,
+) -> "Function":  # fmt: skip
+    """What nodes make of one tensor `x`; the results of the last one."""
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
     given = [
-        onnx.numpy_helper.from_array(np.asarray(array, order="C"), alone.input[place])
-        for place, array in constants.items()
+        onnx.numpy_helper.from_array(np.asarray(array, order="C"), name)
+        for name, array in constants.items()
     ]
-    ends = [onnx.helper.make_empty_tensor_value_info(name) for name in (_INPUT, *alone.output)]
-    graph = onnx.helper.make_graph([alone], "operator", ends[:1], ends[1:], given)
-    opsets = [onnx.helper.make_opsetid(alone.domain, opset)]
+    ends = [onnx.helper.make_empty_tensor_value_info(name) for name in (x, *nodes[-1].output)]
+    graph = onnx.helper.make_graph(list(nodes), "operator", ends[:1], ends[1:], given)
+    opsets = [onnx.helper.make_opsetid(nodes[-1].domain, opset)]
     evaluator = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=opsets))
 
-    def function(x: "NDArray[np.generic]") -> "list[NDArray[np.generic]]":
+    def function(values: "NDArray[np.generic]") -> "list[NDArray[np.generic]]":
         with np.errstate(all="ignore"):  # log(0) of codes that never occur
-            return [np.asarray(each) for each in evaluator.run(None, {_INPUT: x})]
+            return [np.asarray(each) for each in evaluator.run(None, {x: values})]
 
     return function

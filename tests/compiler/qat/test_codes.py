@@ -49,7 +49,9 @@ def mixed_nets(draw: st.DrawFn) -> tuple[QdqModel, str]:
             six = m.const(6, "float32")
             conv = m.op("Clip", conv, m.const(0, "float32"), six, out=f"relu6{i}")
         y = m.q(conv, draw(scale), draw(zero))
-        match draw(st.sampled_from(["add", "mul", "concat", "max", "average", "swish"])):
+        match draw(
+            st.sampled_from(["add", "mul", "concat", "max", "average", "swish", "silu", "mish"])
+        ):
             case "add":
                 z = m.q(m.conv(y, c, c, 1, 1, out=f"z{i}"), draw(scale), draw(zero))
                 operands = draw(st.permutations([y, z]))
@@ -75,6 +77,14 @@ def mixed_nets(draw: st.DrawFn) -> tuple[QdqModel, str]:
                 gate = m.op("HardSigmoid", y, out=f"gate{i}", alpha=1 / 6, beta=0.5)
                 gated = m.op("Mul", y, m.q(gate, 1 / 255, low), out=f"swish{i}")
                 y = m.q(gated, draw(scale), draw(zero))
+            case "silu":  # one table
+                gate = m.op("Sigmoid", y, out=f"gate{i}")
+                y = m.q(m.op("Mul", gate, y, out=f"silu{i}"), draw(scale), draw(zero))
+            case "mish":
+                half = m.const(0.5, "float32")
+                soft = m.op("Softplus", m.op("Mul", y, half, out=f"half{i}"), out=f"soft{i}")
+                gate = m.op("Tanh", soft, out=f"gate{i}")
+                y = m.q(m.op("Mul", y, gate, out=f"mish{i}"), draw(scale), draw(zero))
         x = y
     pool = m.q(m.op("GlobalAveragePool", x, out="pool"), draw(scale), draw(zero))
     weight, _ = m.weight(10, c)
@@ -84,7 +94,7 @@ def mixed_nets(draw: st.DrawFn) -> tuple[QdqModel, str]:
 
 @given(net=mixed_nets())
 @settings(
-    max_examples=3,
+    max_examples=4,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -99,6 +109,22 @@ def test_every_code_of_a_random_network_is_the_programs(
     found.pop("answer", None)
     assert found["logits"] == 0
     assert {name: count for name, count in found.items() if count} == {}
+
+
+@pytest.mark.parametrize("function", ["silu", "mish"])
+def test_a_function_in_several_nodes_is_the_programs_table(tmp_path: Path, function: str) -> None:
+    m = QdqModel()
+    y = m.q(m.conv(m.q(m.input("x", 1, 3, 9, 9)), 5, 3, 3, 3, out="c"), 0.073, -7)
+    if function == "silu":
+        gate = m.op("Sigmoid", y, out="g")
+    else:
+        gate = m.op("Tanh", m.op("Softplus", y, out="s"), out="g")
+    z = m.q(m.op("Mul", gate, y, out="f"), 0.031, -90)
+    out = m.q(m.conv(z, 4, 5, 1, 1, out="d"), 0.21, 4)
+    path = m.save(tmp_path / "net.onnx", out, "d_q")
+    found = differing(path, QuantizedNetwork(io.load_model(path)))
+    assert found["f_q"] == found["d_q"] == 0
+    assert not any(found.values())
 
 
 def test_the_written_model_has_the_codes_of_the_network_that_was_trained(tmp_path: Path) -> None:
