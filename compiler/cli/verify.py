@@ -142,7 +142,7 @@ def _print(links: "list[Link]", result: "Verification") -> None:
     ])  # fmt: skip
     click.echo()
     integers = result.integer_layers
-    floats = [gap for gap in result.layers if gap.max_steps is None]
+    floats = [gap for gap in result.layers if not gap.integer]
     on = f"on {result.samples} samples"
     if integers:
         exact = sum(not gap.differing for gap in integers)

@@ -43,6 +43,7 @@ class Gap:
     max_steps: float | None  # quantized tensors: in codes
     max_abs: float  # in real values; see `difference.APART` for those that are no numbers
     sqnr_db: float | None  # None: no difference
+    integer: bool = False  # codes, and not of floats that were rounded
 
     @property
     def ok(self) -> bool:
@@ -63,8 +64,8 @@ class Verification:
 
     @property
     def integer_layers(self) -> tuple[Gap, ...]:
-        """Those that are compared as codes."""
-        return tuple(gap for gap in self.layers if gap.max_steps is not None)
+        """Those that compute with codes, and are compared as such."""
+        return tuple(gap for gap in self.layers if gap.integer)
 
     @property
     def identical(self) -> bool:
@@ -100,6 +101,7 @@ class _Tally:
     name: str
     op: str
     scale: float | None
+    integer: bool = False
     difference: TensorDifference = field(default_factory=TensorDifference)
     unexplained: int = 0  # codes that differ and are no ties
     sampled: int = 0  # of those that differ, held against exact arithmetic
@@ -107,7 +109,8 @@ class _Tally:
     @classmethod
     def of(cls, layer: "Layer") -> "_Tally":
         assert layer.output is not None, layer.name
-        return cls(layer.name, layer.op, layer.output.scale)
+        scale = layer.output.scale
+        return cls(layer.name, layer.op, scale, scale is not None and layer.integer)
 
     def gap(self) -> Gap:
         found = self.difference
@@ -119,6 +122,7 @@ class _Tally:
             max_steps=None if self.scale is None else found.max_abs,
             max_abs=found.max_abs * (self.scale or 1.0),
             sqnr_db=found.sqnr_db,
+            integer=self.integer,
         )
 
 

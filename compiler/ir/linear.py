@@ -52,7 +52,6 @@ class _Linear(Op):
 
     @property
     def dequantizes(self) -> bool:
-        """Whether it makes floats of codes."""
         return self.mult is not None and isinstance(self.finish, FloatFinish)
 
     @property
@@ -71,7 +70,10 @@ class _Linear(Op):
         return replace(self, residual=residual, finish=finish)
 
     def takes_function(self) -> bool:
-        return self.on_floats and takes_function(self.finish)
+        return takes_function(self.finish)
+
+    def takes_quantization(self) -> bool:
+        return isinstance(self.finish, FloatFinish)
 
     def with_function(self, function: Function) -> "Op":
         return replace(self, finish=joined(self.finish, function))
@@ -155,8 +157,15 @@ class MatMul(Op):
     b_perm: tuple[int, ...] | None = None
     y_perm: tuple[int, ...] | None = None
 
+    @property
+    def dequantizes(self) -> bool:
+        return self.mult is not None and isinstance(self.finish, FloatFinish)
+
     def takes_function(self) -> bool:
-        return self.mult is None and takes_function(self.finish)
+        return takes_function(self.finish)
+
+    def takes_quantization(self) -> bool:
+        return isinstance(self.finish, FloatFinish)
 
     def with_function(self, function: Function) -> "Op":
         return replace(self, finish=joined(self.finish, function))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 from edgekiln.targets.isa.expressions import Index
 
@@ -108,31 +108,23 @@ class Nhwc:
 
 
 @dataclass(frozen=True, kw_only=True)
-class F32:
-    """A float32 tensor as a program's edge and fallback subgraphs hold it: dense, no halo."""
+class Planes:
+    """A float32 image as a program's edge holds it, in ONNX's order: its channels are planes."""
 
     n: int
     h: int
     w: int
     c: int
-    layout: Literal["NCHW", "NHWC"] = "NHWC"
 
     @property
     def elements(self) -> int:
         """All of them."""
-        return self.n * self.h * self.w * self.c
+        return self.n * self.c * self.plane
 
     @property
-    def pixel(self) -> int:
-        """Elements from one pixel to the next; of NHWC."""
-        return self.c
-
-    @property
-    def strides(self) -> tuple[int, int, int, int]:
-        """Elements from one n, h, w, c to the next."""
-        if self.layout == "NCHW":
-            return self.c * self.h * self.w, self.w, 1, self.h * self.w
-        return self.h * self.w * self.c, self.w * self.c, self.c, 1
+    def plane(self) -> int:
+        """Elements from one channel to the next."""
+        return self.h * self.w
 
     @overload
     def index(self, n: int, h: int, w: int, c: int) -> int: ...
@@ -140,8 +132,7 @@ class F32:
     def index(self, n: Index, h: Index, w: Index, c: Index) -> Index: ...
     def index(self, n: Index, h: Index, w: Index, c: Index) -> Index:
         """Flat index of an element; numbers or TIR expressions."""
-        at_n, at_h, at_w, at_c = self.strides
-        return n * at_n + h * at_h + w * at_w + c * at_c
+        return n * (self.c * self.plane) + h * self.w + w + c * self.plane
 
 
 # Bytes that a kernel may read (never use) past the end of a tensor or constant, so that the last

@@ -23,6 +23,8 @@ class Op:
     is_image: ClassVar[bool] = False
     # Its operands and results must agree in their layout: an image on one side makes all images.
     spreads_layout: ClassVar[bool] = False
+    # Floats that are the program's own input or output may stay in ONNX's order beside an image.
+    turns_edges: ClassVar[bool] = False
     # It wants all in ONNX's order; where a neighbour wants an image channels-last, it is copied.
     on_rows: ClassVar[bool] = False
     # It reads bytes that stand for themselves, too, such as a camera's.
@@ -69,6 +71,15 @@ class Op:
         result's so far.
         """
         raise NotImplementedError(self.kind)
+
+    @property
+    def dequantizes(self) -> bool:
+        """Whether it makes floats of codes, and may go on with them."""
+        return False
+
+    def takes_quantization(self) -> bool:
+        """Whether it makes floats that it can round to codes before it stores them."""
+        return False
 
     def takes_function(self) -> bool:
         """Whether it can apply a function to its floats before it stores them."""

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.ir.codes import Finish, Table, joined, takes_function
+from edgekiln.compiler.ir.codes import Finish, FloatFinish, Table, joined, takes_function
 from edgekiln.compiler.ir.function import Function
 from edgekiln.compiler.ir.memory import Halo
 from edgekiln.compiler.ir.moves import described, moved, unequal
@@ -44,6 +44,9 @@ class Binary(Op):
 
     def with_function(self, function: Function) -> "Op":
         return replace(self, finish=joined(self.finish, function))
+
+    def takes_quantization(self) -> bool:
+        return isinstance(self.finish, FloatFinish)
 
     def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
         return unequal(ys[0], xs[0])
@@ -93,6 +96,9 @@ class Map(Op):
     spreads_layout: ClassVar[bool] = True
 
     function: Function
+
+    def takes_quantization(self) -> bool:
+        return True
 
     def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
         return unequal(*xs, *ys)
@@ -191,10 +197,10 @@ class LayerNorm(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Edge(Op):
-    """Converts between floats, which lie in ONNX's order, and codes."""
+    """Converts between floats and codes; of an image in ONNX's order on its way, too."""
 
-    def wants_rows(self, tensor: Tensor) -> bool:
-        return tensor.quant is None
+    spreads_layout: ClassVar[bool] = True
+    turns_edges: ClassVar[bool] = True
 
     def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
         x, y = xs[0], ys[0]

@@ -11,10 +11,9 @@ from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, RequantizeFinish
-from edgekiln.compiler.kernels.epilogue.floats import Bounds
 from edgekiln.compiler.kernels.epilogue.scales import divided_by_reciprocal, ratio
 from edgekiln.compiler.kernels.fixed_arithmetic import FixedArithmetic
-from edgekiln.compiler.kernels.function import apply, of_two
+from edgekiln.compiler.kernels.function import of_two
 from edgekiln.compiler.kernels.numbers import NumbersConstant, all_codes, erased_clip
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store
@@ -89,7 +88,8 @@ class BinaryKernel:
     def erased(self) -> Self:
         """The kernel that stands for all with the same code."""
         if isinstance(self.finish, ActivationFinish):
-            return replace(self, finish=self.finish.without_bounds)
+            y, of_floats = self.finish.erased_result(self.y)
+            return replace(self, y=y, finish=of_floats)
         a, b, y = (side.unscaled for side in (self.a, self.b, self.y))
         if isinstance(self.finish, FixedArithmetic):
             return replace(self, a=a, b=b, y=y, finish=self.finish.erased)
@@ -133,13 +133,13 @@ class BinaryKernel:
         self, k: KernelBuilder, mk: MicroKernel, finish: ActivationFinish
     ) -> tuple[_Value, Callable[[], Expr]]:
         """How elements are computed, and the zero of y's border."""
-        bounds = Bounds(k, finish.clip)
+        result = finish.result(self.y)
+        result.declare(k)
 
         def value(a: Expr, b: Expr, lanes: int) -> Expr:
-            inside = bounds.clamp(of_two(self.kind, a, b, lanes), lanes)
-            return apply(mk, finish.function, inside, lanes)
+            return result.stored(mk, of_two(self.kind, a, b, lanes), lanes)
 
-        return value, lambda: float_const(0.0)
+        return value, result.zero
 
     def _of_codes(
         self, k: KernelBuilder, mk: MicroKernel, finish: RequantizeFinish

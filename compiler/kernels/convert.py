@@ -6,11 +6,11 @@ from typing import Self
 
 import numpy as np
 
-from edgekiln.compiler.ir.memory import F32, Nhwc
+from edgekiln.compiler.ir.memory import Nhwc, Planes
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
-from edgekiln.compiler.kernels.epilogue.scales import divided_by_reciprocal
 from edgekiln.compiler.kernels.numbers import NumbersConstant
+from edgekiln.compiler.kernels.rounding import HalfAway, Rounding
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import (
     divmod_,
@@ -22,7 +22,6 @@ from edgekiln.compiler.kernels.tir import (
 )
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.codes import Divisor
 from edgekiln.targets.isa.expressions import (
     Buffer,
     Expr,
@@ -30,16 +29,11 @@ from edgekiln.targets.isa.expressions import (
     cast,
     float_const,
     load,
-    maximum,
-    minimum,
-    select,
     shuffle,
     splat,
 )
 
 _MOST_PLANES = 4  # of an image whose pixels are put together in registers
-_FAR = 2.0**20  # steps that are beyond all codes, and whole numbers in float32
-_BELOW_HALF = float(np.nextafter(np.float32(0.5), np.float32(0)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,27 +41,30 @@ class QuantizeKernel:
     """Computes y = saturate(round(x / scale) + zero point), ONNX's QuantizeLinear: a true division.
 
     NaN becomes the lowest code.
+
+    Args:
+        x: floats in the order of y, or an image in ONNX's.
     """
 
-    x: F32
+    x: Nhwc | Planes
     y: Nhwc
 
     @property
-    def by_reciprocal(self) -> bool:
-        """Whether products with the reciprocal have the codes of quotients, as nearly always."""
-        return divided_by_reciprocal(self.y.scale)
+    def rounding(self) -> Rounding:
+        """How floats become codes."""
+        return Rounding(self.y)
 
     @property
     def erased(self) -> Self:
         """The kernel that stands for all with the same code."""
-        return replace(self, y=self.y.unscaled) if self.by_reciprocal else self
+        return replace(self, y=self.rounding.erased)
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
         """Build the kernel."""
         with KernelBuilder() as k:
             x = k.tensor(self.x.elements, "float32")
-            numbers = self.numbers(k)
+            numbers = self.rounding.numbers(k)
             y = k.tensor(self.y.elements, self.y.dtype)
             begin, end = k.items(self.y.n * self.y.h)
             with loop(begin, end) as item:
@@ -75,17 +72,6 @@ class QuantizeKernel:
                 fill_border(mk, y, self.y, n, h, numbers.zero)
                 self._row(mk, numbers, (x, y), n, h)
         return k.finish()
-
-    def numbers(self, k: KernelBuilder) -> NumbersConstant:
-        """Declare the scale, as numbers to divide by, and what codes may be."""
-        floats = Divisor.numbers(self.y.scale)
-        return NumbersConstant(k, self.y, floats=floats, bounded=self.by_reciprocal)
-
-    def code(self, mk: MicroKernel, numbers: NumbersConstant, value: Expr, lanes: int) -> Expr:
-        """The codes of values."""
-        # The divisor's numbers are read from memory, so that scales share code.
-        divisor = Divisor(*map(numbers.float, range(4)))
-        return numbers.codes(mk, self._steps(mk, value, divisor, lanes), lanes)
 
     def _row(
         self,
@@ -98,12 +84,11 @@ class QuantizeKernel:
         """Emit one row, in the way that the order of x's elements allows."""
 
         def code(index: Index, lanes: int) -> Expr:
-            return self.code(mk, numbers, load(x, index, lanes), lanes)
+            return self.rounding.codes(mk, numbers, load(x, index, lanes), lanes)
 
         x, y = buffers
         source, to = let(self.x.index(n, h, 0, 0)), let(self.y.index(n, h, 0, 0))
-        _, _, step_w, step_c = self.x.strides
-        if step_c == 1 or self.y.c == 1:  # the same order on both sides
+        if not isinstance(self.x, Planes):
             # A row has no padding on either side.
             count = self.y.w * self.y.c
             for_vectors(
@@ -112,10 +97,11 @@ class QuantizeKernel:
             )  # fmt: skip
             return
         # Channels are planes in x, and neighbours in y.
-        planes = [let(source + c * step_c) for c in range(self.y.c)]
+        step = self.x.plane
+        planes = [let(source + c * step) for c in range(self.y.c)]
 
         def pixels(w: Index, lanes: int) -> None:
-            found = [code(plane + w * step_w, lanes) for plane in planes]
+            found = [code(plane + w, lanes) for plane in planes]
             self._store_pixels(y, to + w * self.y.c, found, lanes)
 
         # Few channels, as of a camera's image: pixels are put together in registers.
@@ -125,20 +111,13 @@ class QuantizeKernel:
         # Many channels: a vector of one plane is stored lane by lane.
         lanes = next((width for width in mk.lanes if width <= self.y.w), 1)
         with loop(0, self.y.c) as c:
-            plane = let(source + c * step_c)
+            plane = let(source + c * step)
 
             def scatter(w: Index, lanes: int) -> None:
-                found = code(plane + w * step_w, lanes)
+                found = code(plane + w, lanes)
                 _scatter(y, to + c + w * self.y.c, found, lanes, self.y.c, self.y.dtype)
 
             for_vectors(self.y.w, (lanes,), scatter)
-
-    def _steps(self, mk: MicroKernel, value: Expr, divisor: Divisor, lanes: int) -> Expr:
-        """The value in steps of y, before it is rounded."""
-        if self.by_reciprocal:
-            return mk.quotient(value, divisor, lanes)
-        # The rare scale for which only a true division has ONNX's codes.
-        return value / splat(divisor.value, lanes)
 
     def _store_pixels(self, y: Buffer, to: Index, planes: list[Expr], lanes: int) -> None:
         """Store the codes of all planes as whole pixels."""
@@ -157,26 +136,20 @@ class HalfAwayKernel(QuantizeKernel):
     """Computes y as TFLite's QUANTIZE does: what lies between two codes goes away from zero."""
 
     @property
-    def by_reciprocal(self) -> bool:
-        """A quotient in the middle must be exactly there."""
-        return False
-
-    def _steps(self, mk: MicroKernel, value: Expr, divisor: Divisor, lanes: int) -> Expr:
-        del mk  # no chip has an instruction for it
-        steps = value / splat(divisor.value, lanes)
-        size = minimum(maximum(steps, -steps), splat(float_const(_FAR), lanes))
-        # The largest number below a half: with it no sum is rounded up to a whole number.
-        whole = cast(size + splat(float_const(_BELOW_HALF), lanes), "int32", lanes)
-        rounded = cast(whole, "float32", lanes)
-        return select(steps >= splat(float_const(0.0), lanes), rounded, -rounded)
+    def rounding(self) -> Rounding:
+        return HalfAway(self.y)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DequantizeKernel:
-    """Computes y = (x - zero point) · scale."""
+    """Computes y = (x - zero point) · scale.
+
+    Args:
+        y: floats in the order of x, or an image in ONNX's.
+    """
 
     x: Nhwc
-    y: F32
+    y: Nhwc | Planes
 
     @property
     def erased(self) -> Self:
@@ -199,6 +172,8 @@ class DequantizeKernel:
 
             with loop(begin, end) as item:
                 n, h = divmod_(item, self.x.h)
+                if isinstance(self.y, Nhwc):
+                    fill_border(mk, y, self.y, n, h, float_const(0.0))
                 self._row(mk, value, y, n, h)
         return k.finish()
 
@@ -207,8 +182,7 @@ class DequantizeKernel:
     ) -> None:
         """Emit one row; `value(index, lanes)` are real values of x."""
         source, to = let(self.x.index(n, h, 0, 0)), let(self.y.index(n, h, 0, 0))
-        _, _, step_w, step_c = self.y.strides
-        if step_c == 1 or self.x.c == 1:
+        if not isinstance(self.y, Planes):
             for_vectors(
                 self.x.w * self.x.c, mk.lanes,
                 lambda i, lanes: store(y, to + i, value(source + i, lanes), lanes),
@@ -216,7 +190,7 @@ class DequantizeKernel:
             return
         # To planes: element by element, as only edges of programs do.
         with loop(0, self.x.c) as c, loop(0, self.x.w) as w:
-            store(y, to + c * step_c + w * step_w, value(source + w * self.x.c + c, 1))
+            store(y, to + c * self.y.plane + w, value(source + w * self.x.c + c, 1))
 
 
 def _scatter(y: Buffer, to: Index, codes: Expr, lanes: int, step: int, dtype: str) -> None:

@@ -11,13 +11,14 @@ from edgekiln.compiler.ir.function import Function
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
-from edgekiln.compiler.kernels.function import apply
+from edgekiln.compiler.kernels.epilogue.finish import erased_floats
+from edgekiln.compiler.kernels.epilogue.floats import NO_CLIP, FloatResult
 from edgekiln.compiler.kernels.numbers import NumbersConstant
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import Buffer, Expr, Index, float_const, load
+from edgekiln.targets.isa.expressions import Buffer, Expr, Index, load
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +57,7 @@ class LookupKernel:
 
 @dataclass(frozen=True, kw_only=True)
 class MapKernel:
-    """Computes y = function(x), element by element, of floats."""
+    """Computes y = function(x), element by element, of floats; y may be quantized."""
 
     x: Nhwc
     y: Nhwc
@@ -64,18 +65,21 @@ class MapKernel:
 
     @property
     def erased(self) -> Self:
-        """The kernel itself, for no number lies in memory."""
-        return self
+        """The kernel that stands for all with the same code."""
+        return replace(self, y=erased_floats(self.y))
 
     @shared
     def build(self, mk: MicroKernel) -> Kernel:
         """Build the kernel."""
         with KernelBuilder() as k:
-            x, y = (k.tensor(side.elements, "float32") for side in (self.x, self.y))
+            x = k.tensor(self.x.elements, "float32")
+            result = FloatResult(self.y, NO_CLIP, self.function)
+            result.declare(k)
+            y = k.tensor(self.y.elements, self.y.dtype)
             items = k.items(self.y.n * self.y.h)
             _emit_rows(
-                mk, (self.x, self.y), (x, y), items, mk.lanes, lambda: float_const(0.0),
-                lambda values, lanes: apply(mk, self.function, values, lanes),
+                mk, (self.x, self.y), (x, y), items, mk.lanes, result.zero,
+                lambda values, lanes: result.stored(mk, values, lanes),
             )  # fmt: skip
         return k.finish()
 

@@ -1,13 +1,10 @@
 """Operations on each value or window: elementwise, pools, and the float edge."""
 
-from math import prod
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.codes import FloatFinish, IntFinish
-from edgekiln.compiler.ir.memory import F32, Nhwc
+from edgekiln.compiler.ir.memory import NO_HALO, Nhwc, Planes
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.ops import (
     AveragePool,
@@ -22,8 +19,7 @@ from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.kernels import convert, pool, unary
 from edgekiln.compiler.kernels.binary import BinaryKernel, factors
-from edgekiln.compiler.kernels.epilogue.finish import SumsFinish
-from edgekiln.compiler.kernels.epilogue.fixed import FixedPointFinish
+from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, RequantizeFinish
 from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.types import in_rows
 from edgekiln.compiler.lowering.finish import finish_of
@@ -38,7 +34,7 @@ _ARITHMETIC = {
 def quantize(low: Lowering, node: Node, op: Quantize) -> None:
     """Floats in, codes out: one call, which also changes the order where they lie otherwise."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
-    codes, floats = _one_order(y.nhwc(), _float_like(x.shape, y))
+    codes, floats = _sides(y, x)
     make = convert.HalfAwayKernel if op.half_away else convert.QuantizeKernel
     kernel = make(x=floats, y=codes)
     low.call(node, built(kernel, low.mk))
@@ -47,25 +43,24 @@ def quantize(low: Lowering, node: Node, op: Quantize) -> None:
 def dequantize(low: Lowering, node: Node) -> None:
     """Codes in, floats out, as `quantize`."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
-    codes, floats = _one_order(x.nhwc(), _float_like(y.shape, x))
+    codes, floats = _sides(x, y)
     low.call(node, built(convert.DequantizeKernel(x=codes, y=floats), low.mk))
 
 
-def _float_like(shape: tuple[int, ...], like: Tensor) -> F32:
-    """A float tensor in ONNX's order, seen with the axes of its quantized counterpart."""
-    memory = like.nhwc()
-    layout: Literal["NCHW", "NHWC"] = "NCHW" if like.layout == "NHWC" else "NHWC"
-    assert prod(shape) == like.elements
-    return F32(n=memory.n, h=memory.h, w=memory.w, c=memory.c, layout=layout)
-
-
-def _one_order(codes: Nhwc, floats: F32) -> tuple[Nhwc, F32]:
-    """Both `in_rows` where their elements come in one order; as they are where they do not."""
-    if floats.layout == "NCHW" and codes.c > 1:
-        return codes, floats
-    # The codes may have a border between pixels; floats have none, and take the rows of the codes.
-    (rows,) = in_rows(codes)
-    return rows, F32(n=rows.n, h=rows.h, w=rows.w, c=rows.c)
+def _sides(codes: Tensor, floats: Tensor) -> tuple[Nhwc, Nhwc | Planes]:
+    """How codes and their floats lie, seen with the axes of the codes: their pixels in rows where
+    both have one order.
+    """
+    memory = codes.nhwc()
+    turned = codes.layout != floats.layout and memory.c > 1 and memory.h * memory.w > 1
+    if turned:
+        assert floats.layout == "plain", (codes, floats)
+        return memory, Planes(n=memory.n, h=memory.h, w=memory.w, c=memory.c)
+    # Either may have a border of its own between its pixels.
+    halo = floats.halo if floats.layout == "NHWC" else NO_HALO
+    same = Nhwc(n=memory.n, h=memory.h, w=memory.w, c=memory.c, dtype="float32", halo=halo)
+    rows, real = in_rows(memory, same)
+    return rows, real
 
 
 def binary(low: Lowering, node: Node, op: Binary) -> None:
@@ -78,7 +73,7 @@ def binary(low: Lowering, node: Node, op: Binary) -> None:
         a, b, y = in_rows(a, b, y)
         mult = factors(kind, a, b, y)
     finish = finish_of(op.finish, mult)
-    assert not isinstance(finish, FixedPointFinish | SumsFinish), "its factors are floats"
+    assert isinstance(finish, RequantizeFinish | ActivationFinish), "its factors are floats"
     kernel = BinaryKernel(kind=kind, a=a, b=b, y=y, finish=finish)
     low.call(node, built(kernel, low.kernels_of(node)))
 

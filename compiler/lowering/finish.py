@@ -8,6 +8,7 @@ from edgekiln.compiler.ir.fixed_point import FixedPoint
 from edgekiln.compiler.ir.function import Function
 from edgekiln.compiler.kernels.epilogue.finish import (
     ActivationFinish,
+    DequantizeFinish,
     Finish,
     RequantizeFinish,
     SumsFinish,
@@ -19,19 +20,17 @@ def finish_of(
     finish: codes.SumsFinish,
     mult: NDArray[np.float32] | np.float32 | FixedPoint | None,
 ) -> Finish:
-    """What a kernel does with its sums; `mult` is None where they are floats. Kernels that make
-    floats of codes look at no clip.
-    """
+    """What a kernel does with its sums; `mult` is None where they are floats."""
     if isinstance(finish, codes.SumFinish):
         return SumsFinish()
     if isinstance(mult, FixedPoint):
         assert isinstance(finish, codes.IntFinish), finish
         return FixedPointFinish(factors=mult, clip=finish.limits)
-    if mult is not None:
-        limits = finish.limits if isinstance(finish, codes.IntFinish) else (0, 0)
-        return RequantizeFinish(mult=np.atleast_1d(mult), clip=limits)
-    assert isinstance(finish, codes.FloatFinish), finish
-    return ActivationFinish(clip=finish.limits, function=finish.function)
+    if isinstance(finish, codes.IntFinish):
+        assert mult is not None, finish
+        return RequantizeFinish(mult=np.atleast_1d(mult), clip=finish.limits)
+    floats = ActivationFinish(clip=finish.limits, function=finish.function)
+    return floats if mult is None else DequantizeFinish(mult=np.atleast_1d(mult), floats=floats)
 
 
 def code_clip(finish: codes.Finish | None) -> tuple[int, int] | None:

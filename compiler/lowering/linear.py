@@ -35,9 +35,7 @@ def conv2d(low: Lowering, node: Node, op: Conv2d) -> None:
     # Each result takes one product a weight of its filter.
     macs = y.elements * prod(op.weight.shape[1:])
     residual = _residual(op, low.tensor(node.inputs[1])) if op.residual else None
-    # The depthwise kernel stores codes and sums, or floats of floats; floats of codes are the
-    # other's.
-    if op.groups == len(op.weight) == x.nhwc().c > 1 and not op.dequantizes:
+    if op.groups == len(op.weight) == x.nhwc().c > 1:
         mk = low.kernels_of(node)
         depthwise = low.tuned(node, in_pairs(_kernel(DepthwiseKernel, op, x, y, residual), mk))
         low.call(node, built(depthwise, mk), op="depthwise_conv2d", macs=macs)

@@ -48,7 +48,8 @@ def _with_function(node: Node, functions: dict[str, Function]) -> Node:
 
 def _takes_function(graph: Graph, producer: Node, users: dict[str, list[Node]]) -> bool:
     on_floats = all(tensor.quant is None for tensor in graph.arrays(producer.inputs[:1]))
-    return producer.op.takes_function() and on_floats and _is_alone(graph, producer, users)
+    has_floats = on_floats or producer.op.dequantizes
+    return producer.op.takes_function() and has_floats and _is_alone(graph, producer, users)
 
 
 def _is_alone(graph: Graph, node: Node, users: dict[str, list[Node]]) -> bool:

@@ -25,10 +25,16 @@ def layout(graph: Graph) -> None:
 
 def _images(graph: Graph) -> set[str]:
     """What operations on images read and make, and what must agree with that in its layout."""
+    edges = {*graph.inputs, *graph.outputs}
     operands = [
         (
             node.op,
-            {t.name for t in graph.arrays((*node.inputs, *node.outputs)) if len(t.shape) == 4},
+            {
+                t.name
+                for t in graph.arrays((*node.inputs, *node.outputs))
+                if len(t.shape) == 4
+                and not (node.op.turns_edges and t.quant is None and t.name in edges)
+            },
         )
         for node in graph.nodes
     ]

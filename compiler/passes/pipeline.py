@@ -24,6 +24,7 @@ from edgekiln.compiler.passes.fallback import fallback_subgraphs
 from edgekiln.compiler.passes.float_kernels import float_kernels
 from edgekiln.compiler.passes.fuse_function import fuse_function
 from edgekiln.compiler.passes.fuse_lookups import fuse_lookups
+from edgekiln.compiler.passes.fuse_quantize import fuse_quantize
 from edgekiln.compiler.passes.fuse_residual import fuse_residual
 from edgekiln.compiler.passes.fuse_shuffle import fuse_shuffle
 from edgekiln.compiler.passes.fuse_transpose import fuse_transpose, pixels_as_rows
@@ -79,6 +80,7 @@ PASSES: tuple[PassEntry, ...] = (
     PassEntry(phase="fusion", name="fuse_shuffle", run=fuse_shuffle),
     PassEntry(phase="fusion", name="fuse_residual", run=fuse_residual),
     PassEntry(phase="fusion", name="fuse_function", run=fuse_function),
+    PassEntry(phase="fusion", name="fuse_quantize", run=fuse_quantize),
     PassEntry(phase="fusion", name="fuse_transpose", run=fuse_transpose),
     PassEntry(phase="fusion", name="pixels_as_rows", run=pixels_as_rows),
     # The target's type of code; what is left to Relax.

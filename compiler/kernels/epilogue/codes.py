@@ -1,4 +1,4 @@
-"""The epilogue of int32 sums: requantize, clip, add a residual; or dequantize."""
+"""The epilogue of int32 sums that become codes: requantize, clip, add a residual."""
 
 from collections.abc import Sequence
 
@@ -18,8 +18,6 @@ from edgekiln.targets.isa.expressions import (
     Expr,
     Index,
     cast,
-    const,
-    inverse,
     load,
     reinterpret,
     shuffle,
@@ -30,10 +28,10 @@ _MOST_STEPS = 255.0  # that a code can be from its zero point
 
 
 class CodesEpilogue(Epilogue):
-    """Turns a vector of int32 sums into stored elements of `y`: codes, or float32.
+    """Turns a vector of int32 sums into stored codes of `y`.
 
     Args:
-        mult: a factor a channel from sums to steps of y; of float32 to y itself.
+        mult: a factor a channel from sums to steps of y.
         clip: lowest and highest code of y.
         bias: what sums start from, modulo 2³².
         rectified: whether `sums.is_rectified`.
@@ -44,20 +42,20 @@ class CodesEpilogue(Epilogue):
         residual: ResidualOperand | None, bias: NDArray[np.int64], *, rectified: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(mk, y, residual)
+        assert y.dtype != "float32", "sums that become floats are dequantized"
         self._mult_values, self._bias_values = mult, bias
         self._rectified = rectified and mk.sums_as_floats
         self._saturating = clip == all_codes(y.dtype)
         # The layer's own numbers, in the order in which the code below counts them.
         self._floats: list[np.float32] = []
         self._ints: list[int] = []
-        if y.dtype != "float32":
-            self._floats += _steps(clip, y.zero_point)
-            self._ints += [y.zero_point, *clip]
-            if residual:
-                other = residual.tensor
-                self._floats += _steps(residual.clip, residual.zero_point)
-                self._floats += [ratio(residual.scale, y.scale), ratio(other.scale, y.scale)]
-                self._ints.append(other.zero_point)
+        self._floats += _steps(clip, y.zero_point)
+        self._ints += [y.zero_point, *clip]
+        if residual:
+            other = residual.tensor
+            self._floats += _steps(residual.clip, residual.zero_point)
+            self._floats += [ratio(residual.scale, y.scale), ratio(other.scale, y.scale)]
+            self._ints.append(other.zero_point)
 
     def declare_constants(self, k: KernelBuilder, per_lane: PerLane) -> None:
         bias = per_lane(self._bias_values).astype(np.int64)
@@ -70,23 +68,17 @@ class CodesEpilogue(Epilogue):
             mult = np.concatenate([mult, mult * np.float32(-(2.0**23))])
         self._bias = k.constant(bias.astype(np.int32))
         self._mult = k.constant(mult)
-        if self._floats:
-            floats = np.array(self._floats, np.float32).view(np.int32)
-            self._numbers = k.constant(np.concatenate([floats, np.array(self._ints, np.int32)]))
+        floats = np.array(self._floats, np.float32).view(np.int32)
+        self._numbers = k.constant(np.concatenate([floats, np.array(self._ints, np.int32)]))
 
     def zero(self) -> Expr:
-        return cast(self._int(0) if self._ints else const(0), self._y.dtype)
+        return cast(self._int(0), self._y.dtype)
 
     def emit(
         self, acc: Expr, at: Index, y: Index, other: Index | None, lanes: int, valid: int,
         order: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
         value = self._scaled(acc, at, lanes)
-        # Dequantized sums: nothing to round or clip.
-        if self._y.dtype == "float32":
-            value = value if order is None else shuffle([value], inverse(order))
-            store_lanes(self._out, y, value, "float32", lanes, valid)
-            return
         if other is not None:
             value = self._plus_residual(value, other, lanes, order)
         codes = self.mk.quantize(value, self._clip(), lanes, order)

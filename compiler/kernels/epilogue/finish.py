@@ -1,7 +1,7 @@
 """What a layer does with its sums, as data: the only difference between integers and floats."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
 import numpy as np
@@ -12,10 +12,16 @@ from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.epilogue.base import Epilogue
 from edgekiln.compiler.kernels.epilogue.codes import CodesEpilogue, is_bounded
 from edgekiln.compiler.kernels.epilogue.fixed import FixedPointFinish
-from edgekiln.compiler.kernels.epilogue.floats import NO_CLIP, FloatEpilogue
+from edgekiln.compiler.kernels.epilogue.floats import (
+    NO_CLIP,
+    DequantizedEpilogue,
+    FloatEpilogue,
+    FloatResult,
+)
 from edgekiln.compiler.kernels.epilogue.kept import SumsEpilogue
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand, Sums, folded_bias, is_rectified
 from edgekiln.compiler.kernels.numbers import all_codes
+from edgekiln.compiler.kernels.rounding import Rounding
 from edgekiln.targets.isa.base import MicroKernel
 
 S = TypeVar("S", bound=Sums)
@@ -25,8 +31,7 @@ _UNBOUNDED = 2.0**31  # a factor, or a scale, with which values may leave int32
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RequantizeFinish:
-    """Sums of codes become codes of y: times `mult`, rounded half to even, clipped. A float32 y is
-    the sums times `mult`.
+    """Sums of codes become codes of y: times `mult`, rounded half to even, clipped.
 
     Args:
         mult: (OC,) or (1,) float32, see `scales.multiplier`.
@@ -85,7 +90,8 @@ class RequantizeFinish:
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationFinish:
-    """Sums of floats become y: clipped, then put through a function.
+    """Sums of floats become y: clipped, put through a function, and rounded to codes where y is
+    quantized.
 
     Args:
         clip: lowest and highest value before `function`.
@@ -103,26 +109,67 @@ class ActivationFinish:
         """What follows the sums, for people: " + Mul, Erf"."""
         return f" + {', '.join(step.op for step in self.function)}" if self.function else ""
 
+    def result(self, y: Nhwc) -> FloatResult:
+        """The code that makes elements of y from floats."""
+        return FloatResult(y, self.clip, self.function)
+
     def epilogue(self, mk: MicroKernel, sums: Sums) -> Epilogue:
         """The code that does it."""
         bias = sums.bias.astype(np.float32, copy=False)
-        return FloatEpilogue(mk, sums.y, self.clip, self.function, sums.residual, bias)
+        return FloatEpilogue(mk, sums.y, self.result(sums.y), sums.residual, bias)
 
     def erased(self, sums: S) -> tuple[S, "ActivationFinish"]:
         """The sums and the finish that stand for all with the same code. Weights are left alone."""
         residual = sums.residual
         if residual:
             residual = replace(residual, clip=_erased_bounds(residual.clip))
-        return replace(sums, bias=np.zeros_like(sums.bias), residual=residual), self.without_bounds
+        y, finish = self.erased_result(sums.y)
+        return replace(sums, y=y, bias=np.zeros_like(sums.bias), residual=residual), finish
 
     def erased_result(self, y: Nhwc) -> tuple[Nhwc, "ActivationFinish"]:
         """The result of a product, and its finish, that stand for all with the same code."""
-        return y, self.without_bounds
+        return erased_floats(y), self.without_bounds
 
     @property
     def without_bounds(self) -> "ActivationFinish":
         """The finish with bounds that stand for all with the same code, for they lie in memory."""
         return replace(self, clip=_erased_bounds(self.clip))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DequantizeFinish:
+    """Sums of codes become floats, times `mult`, and then y as by an `ActivationFinish`.
+
+    Args:
+        mult: (OC,) or (1,) float32, see `scales.multiplier`.
+    """
+
+    SIGNED_AS: ClassVar[str] = "Dequantize"
+
+    mult: NDArray[np.float32]
+    floats: ActivationFinish = field(default_factory=ActivationFinish)
+
+    prefix: ClassVar[str] = ""
+
+    @property
+    def suffix(self) -> str:
+        """What follows the sums, for people."""
+        return self.floats.suffix
+
+    def epilogue(self, mk: MicroKernel, sums: Sums) -> Epilogue:
+        """The code that does it."""
+        result = self.floats.result(sums.y)
+        return DequantizedEpilogue(mk, sums.y, self.mult, result, folded_bias(sums))
+
+    def erased(self, sums: S) -> tuple[S, "DequantizeFinish"]:
+        """The sums and the finish that stand for all with the same code. Weights are left alone."""
+        y, finish = self.erased_result(sums.y)
+        return replace(sums, x=sums.x.unscaled, y=y, bias=np.zeros_like(sums.bias)), finish
+
+    def erased_result(self, y: Nhwc) -> tuple[Nhwc, "DequantizeFinish"]:
+        """The result of a product, and its finish, that stand for all with the same code."""
+        y, floats = self.floats.erased_result(y)
+        return y, DequantizeFinish(mult=np.zeros_like(self.mult), floats=floats)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +193,12 @@ class SumsFinish:
         return y.unscaled, self
 
 
-Finish = RequantizeFinish | FixedPointFinish | ActivationFinish | SumsFinish
+Finish = RequantizeFinish | FixedPointFinish | ActivationFinish | DequantizeFinish | SumsFinish
+
+
+def erased_floats(y: Nhwc) -> Nhwc:
+    """The result of floats that stands for all with the same code."""
+    return y if y.dtype == "float32" else Rounding(y).erased
 
 
 def _erased_bounds(clip: tuple[float, float]) -> tuple[float, float]:

@@ -1,11 +1,13 @@
 """Copies and the program's edge: a thread moves a value, or four that lie side by side."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from math import prod
 
 import numpy as np
 
+from edgekiln.compiler.ir.memory import NO_HALO, Nhwc, Planes
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.convert import DequantizeKernel, HalfAwayKernel, QuantizeKernel
 from edgekiln.compiler.kernels.copy import CopyKernel
@@ -13,7 +15,6 @@ from edgekiln.compiler.kernels.copy_axes import Axis, merged
 from edgekiln.compiler.kernels.gpu.grid import (
     WIDE,
     Place,
-    channels_of_a_thread,
     each_place,
     fill_border,
 )
@@ -22,7 +23,16 @@ from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import divmod_, let, store, unravel, when
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import Buffer, Expr, cast, const, expression, load, splat
+from edgekiln.targets.isa.expressions import (
+    Buffer,
+    Expr,
+    cast,
+    const,
+    expression,
+    float_const,
+    load,
+    splat,
+)
 
 
 @shared
@@ -113,10 +123,10 @@ def _not(condition: Expr) -> Expr:
 def quantize_on_threads(kernel: QuantizeKernel | HalfAwayKernel, mk: MicroKernel) -> Kernel:
     """Build the kernel that makes codes of floats."""
     of_x, of_y = kernel.x, kernel.y
-    planes = of_x.layout == "NCHW" and of_y.c > 1
+    planes = isinstance(of_x, Planes)
     with KernelBuilder() as k:
         x = k.tensor(of_x.elements, "float32")
-        numbers = kernel.numbers(k)
+        numbers = kernel.rounding.numbers(k)
         y = k.tensor(of_y.elements, of_y.dtype)
 
         def element(at: Place) -> None:
@@ -125,7 +135,7 @@ def quantize_on_threads(kernel: QuantizeKernel | HalfAwayKernel, mk: MicroKernel
             for lane in range(0, at.lanes, width):
                 value = load(x, of_x.index(at.n, at.h, at.w, at.c + lane), width)
                 to = let(of_y.index(at.n, at.h, at.w, at.c + lane))
-                store(y, to, kernel.code(mk, numbers, value, width), width)
+                store(y, to, kernel.rounding.codes(mk, numbers, value, width), width)
 
         each_place(k, of_y, lambda: numbers.zero, y, element)
     return k.finish()
@@ -135,20 +145,23 @@ def quantize_on_threads(kernel: QuantizeKernel | HalfAwayKernel, mk: MicroKernel
 def dequantize_on_threads(kernel: DequantizeKernel, mk: MicroKernel) -> Kernel:
     """Build the kernel that makes floats of codes."""
     of_x, of_y = kernel.x, kernel.y
-    lanes = channels_of_a_thread(of_x)
-    planes = of_y.layout == "NCHW" and of_x.c > 1
     with KernelBuilder() as k:
         x = k.tensor(of_x.elements, of_x.dtype)
         scale = k.constant(np.array([of_x.scale], np.float32))
         zero = k.constant(np.array([of_x.zero_point], np.int32))
         y = k.tensor(of_y.elements, "float32")
-        thread = k.threads(of_x.n * of_x.h * of_x.w * of_x.c // lanes)
-        n, h, w, vector = unravel((of_x.n, of_x.h, of_x.w, of_x.c // lanes), thread)
-        width = 1 if planes else lanes
-        for lane in range(0, lanes, width):
-            c = let(vector * lanes + lane)
-            code = load(x, of_x.index(n, h, w, c), width)
-            centred = mk.widen(code, width) - splat(load(zero, 0), width)
-            value = cast(centred, "float32", width) * splat(load(scale, 0), width)
-            store(y, let(of_y.index(n, h, w, c)), value, width)
+
+        def element(at: Place) -> None:
+            # Channels that are planes in y lie far apart.
+            width = 1 if isinstance(of_y, Planes) else at.lanes
+            for lane in range(0, at.lanes, width):
+                c = let(at.c + lane)
+                code = load(x, of_x.index(at.n, at.h, at.w, c), width)
+                centred = mk.widen(code, width) - splat(load(zero, 0), width)
+                value = cast(centred, "float32", width) * splat(load(scale, 0), width)
+                store(y, let(of_y.index(at.n, at.h, at.w, c)), value, width)
+
+        # Planes have no border; a thread has a pixel of the codes.
+        pixels = of_y if isinstance(of_y, Nhwc) else replace(of_x, halo=NO_HALO)
+        each_place(k, pixels, lambda: float_const(0.0), y, element)
     return k.finish()

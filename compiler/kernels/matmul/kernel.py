@@ -22,10 +22,11 @@ from edgekiln.compiler.kernels.epilogue.base import Epilogue
 from edgekiln.compiler.kernels.epilogue.codes import CodesEpilogue
 from edgekiln.compiler.kernels.epilogue.finish import (
     ActivationFinish,
+    DequantizeFinish,
     RequantizeFinish,
     SumsFinish,
 )
-from edgekiln.compiler.kernels.epilogue.floats import FloatEpilogue
+from edgekiln.compiler.kernels.epilogue.floats import DequantizedEpilogue, FloatEpilogue
 from edgekiln.compiler.kernels.epilogue.kept import SumsEpilogue
 from edgekiln.compiler.kernels.matmul.emit_matrix import MatMulMatrixEmitter
 from edgekiln.compiler.kernels.matmul.emit_tile import MatMulTileEmitter
@@ -126,12 +127,13 @@ class MatMulKernel(MatMulSpec):
         start = self.k * self.zero_points[0] * plan.shifted_zero_point
         if isinstance(self.finish, SumsFinish):
             return SumsEpilogue(mk, self.result, np.full(lanes, start, np.int64))
-        assert isinstance(self.finish, RequantizeFinish)
-        (mult,) = self.finish.mult
-        return CodesEpilogue(
-            mk, self.result, np.full(lanes, mult, np.float32), self.finish.clip, None,
-            np.full(lanes, start, np.int64),
-        )  # fmt: skip
+        assert isinstance(self.finish, RequantizeFinish | DequantizeFinish)
+        (factor,) = self.finish.mult
+        mult, bias = np.full(lanes, factor, np.float32), np.full(lanes, start, np.int64)
+        if isinstance(self.finish, DequantizeFinish):
+            result = self.finish.floats.result(self.result)
+            return DequantizedEpilogue(mk, self.result, mult, result, bias)
+        return CodesEpilogue(mk, self.result, mult, self.finish.clip, None, bias)
 
     def _build_unpacked(self, mk: MicroKernel) -> Kernel:
         """Build the kernel that multiplies floats."""
@@ -140,8 +142,8 @@ class MatMulKernel(MatMulSpec):
         rows, tiles = plan.tile.pixels, math.ceil(self.m / plan.tile.pixels)
         with KernelBuilder() as k:
             a, b = (k.tensor(side.elements, "float32") for side in (self.a, self.b))
-            finish = self.finish
-            epilogue = FloatEpilogue(mk, self.result, finish.clip, finish.function, None, None)
+            result = self.finish.result(self.result)
+            epilogue = FloatEpilogue(mk, self.result, result, None, None)
             epilogue.declare_constants(k, lambda every: every)
             epilogue.declare_output(k)
             begin, end = k.items(math.prod(self.batch) * tiles)

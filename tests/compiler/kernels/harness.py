@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from edgekiln.benchmarks.sanitizer import kernel as guarded
-from edgekiln.compiler.ir.memory import F32, Halo, Nhwc
+from edgekiln.compiler.ir.memory import Halo, Nhwc, Planes
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.runtime import host
 from edgekiln.targets import isa, profile
@@ -141,7 +141,7 @@ def bounds(dtype: str) -> tuple[int, int]:
 
 
 def run(
-    kernel: Kernel, name: str, inputs: list[Array], out: Nhwc | F32, pieces: int = 3,
+    kernel: Kernel, name: str, inputs: list[Array], out: Nhwc | Planes, pieces: int = 3,
     *, padded: bool = False,
 ) -> Array:  # fmt: skip
     """Run all items in up to `pieces` calls, last one first, and return the output's memory.
@@ -162,7 +162,7 @@ def run(
     return memory
 
 
-def noise(out: Nhwc | F32) -> Array:
+def noise(out: Nhwc | Planes) -> Array:
     """What lies in the output's memory before it is written."""
     dtype = out.dtype if isinstance(out, Nhwc) else "float32"
     result = np.random.default_rng(7).integers(0, 255, out.elements * np.dtype(dtype).itemsize)

@@ -10,16 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekiln.compiler.ir.function import FunctionStep
 from edgekiln.compiler.ir.memory import Halo, Nhwc
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
-from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
+from edgekiln.compiler.kernels.epilogue.finish import (
+    ActivationFinish,
+    DequantizeFinish,
+    RequantizeFinish,
+)
 from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.tile import Tile
 from edgekiln.targets import isa
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, cases, with_other_numbers
 from tests.compiler.kernels.harness import (
+    Array,
     Codes,
     everywhere,
     here,
@@ -76,18 +82,43 @@ def check_residual(name: str, case: Case, *, depthwise: bool = False) -> None:
     harness.assert_codes(memory, Codes(total, harness.summed(own, other, total, clip)))
 
 
-def check_float_result(name: str, case: Case) -> None:
+def check_float_result(name: str, case: Case, *, depthwise: bool = False) -> None:
     mk = microkernel(name)
     p = Problem(case, mk.activation)
     n, c, h, w = p.oracle_shape
     out = Nhwc(n=n, h=h, w=w, c=c, dtype="float32")
     mult = (p.x_scale * p.w_scale).astype(np.float32)
-    conv = ConvolutionKernel(
-        y=out, finish=RequantizeFinish(mult=mult), groups=case.groups, **p.attributes()
-    )
-    memory = run(built(conv, mk), name, [p.x.memory()], out, case.pieces)
     expected = p.sums().astype(np.float32) * mult[:, None, None]
+    memory = dequantized(name, p, out, DequantizeFinish(mult=mult), depthwise=depthwise)
     np.testing.assert_array_equal(memory, expected.transpose(0, 2, 3, 1).reshape(-1))
+    # The same, put through a function, and quantized again.
+    finish = DequantizeFinish(mult=mult, floats=ActivationFinish(function=HARD_SWISH))
+    gate = np.minimum(np.maximum(expected + np.float32(3), np.float32(0)), np.float32(6))
+    wanted = expected * gate / np.float32(6)
+    memory = dequantized(name, p, p.y.tensor, finish, depthwise=depthwise)
+    steps = wanted / np.float32(p.y.tensor.scale)
+    codes = harness.requantized(steps, p.y.tensor, harness.bounds(p.y.tensor.dtype))
+    harness.assert_codes(memory, Codes(p.y.tensor, codes))
+
+
+HARD_SWISH = tuple(
+    FunctionStep(op, operands)
+    for op, operands in (
+        ("Add", (0, 3.0)), ("Max", (1, 0.0)), ("Min", (2, 6.0)), ("Mul", (0, 3)), ("Div", (4, 6.0)),
+    )
+)  # fmt: skip
+
+
+def dequantized(
+    name: str, p: Problem, y: Nhwc, finish: DequantizeFinish, *, depthwise: bool
+) -> Array:
+    common: dict[str, Any] = {"y": y, "finish": finish, **p.attributes()}
+    conv = (
+        DepthwiseKernel(**common)
+        if depthwise
+        else ConvolutionKernel(groups=p.case.groups, **common)
+    )
+    return run(built(conv, microkernel(name)), name, [p.x.memory()], y, p.case.pieces)
 
 
 def check_tile(name: str, case: Case, pixels: int, vectors: int, splits: int) -> None:
@@ -162,6 +193,15 @@ def test_float_results_are_the_scaled_exact_sums(name: str, case: Case) -> None:
 
 
 @everywhere
+@given(cases(depthwise=True))
+@quick
+def test_float_results_of_depthwise_convolutions_are_the_scaled_exact_sums(
+    name: str, case: Case
+) -> None:
+    check_float_result(name, case, depthwise=True)
+
+
+@everywhere
 @given(cases(), st.integers(1, 6), st.integers(1, 3), st.integers(1, 3))
 @quick
 def test_every_register_tile_gives_the_same_bits(
@@ -209,7 +249,14 @@ def test_convolutions_by_the_thousand(
 
 @pytest.mark.slow
 @here
-@pytest.mark.parametrize("check", [check_depthwise, partial(check_residual, depthwise=True)])
+@pytest.mark.parametrize(
+    "check",
+    [
+        check_depthwise,
+        partial(check_residual, depthwise=True),
+        partial(check_float_result, depthwise=True),
+    ],
+)
 @given(case=cases(depthwise=True))
 @thorough
 def test_depthwise_convolutions_by_the_thousand(

@@ -1,11 +1,13 @@
 """The program's edge agrees with ONNX Runtime; copies put every element where the strides say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekiln.compiler.ir.memory import F32, Nhwc
+from edgekiln.compiler.ir.memory import Halo, Nhwc, Planes
 from edgekiln.compiler.kernels.convert import DequantizeKernel, QuantizeKernel
 from edgekiln.compiler.kernels.copy import CopyKernel
 from edgekiln.compiler.kernels.gpu.table import built
@@ -16,7 +18,22 @@ from tests.compiler.kernels.test_elementwise import SEEDS, SHAPES, random_codes
 
 # A float divided by it lies nearly half way between 45.5 and the next float.
 ODD = float.fromhex("0x1.c8000ap-5")
-LAYOUTS = st.sampled_from(["NCHW", "NHWC"])
+# How the floats lie: in ONNX's order, or in that of the codes, with a border of their own.
+LAYOUTS = st.sampled_from(["planes", "pixels", "bordered pixels"])
+
+
+def floats_like(shape: tuple[int, ...], layout: str) -> Nhwc | Planes:
+    n, c, h, w = shape
+    if layout == "planes":
+        return Planes(n=n, h=h, w=w, c=c)
+    halo = harness.halo(3, 1, 0, 0, 1) if layout == "bordered pixels" else Halo()
+    return Nhwc(n=n, h=h, w=w, c=c, dtype="float32", halo=halo)
+
+
+def as_stored(values: Array, floats: Nhwc | Planes) -> Array:
+    if isinstance(floats, Nhwc):
+        return Floats(floats, values).memory().reshape(-1)
+    return values.reshape(-1)
 
 
 @everywhere
@@ -28,14 +45,12 @@ def test_quantize_agrees_with_onnx_runtime(
     mk = microkernel(name)
     rng = np.random.default_rng(seed)
     y = random_codes(rng, shape, mk.activation, rng.uniform(0.001, 0.1), seed % 4).tensor
-    n, c, h, w = shape
     # Far beyond both ends, and exact halves, where rounding directions differ.
     steps = rng.uniform(-300, 300, shape)
     halves = rng.random(shape) < 0.3
     values = (np.where(halves, np.round(steps) + 0.5, steps) * y.scale).astype(np.float32)
-    kernel = built(QuantizeKernel(x=F32(n=n, h=h, w=w, c=c, layout=layout), y=y), mk)  # type: ignore[arg-type]
-    source = values if layout == "NCHW" else values.transpose(0, 2, 3, 1)
-    memory = run(kernel, name, [np.ascontiguousarray(source).reshape(-1)], y)
+    x = floats_like(shape, layout)
+    memory = run(built(QuantizeKernel(x=x, y=y), mk), name, [as_stored(values, x)], y)
     expected = harness.ort(
         "QuantizeLinear",
         {"x": values, "scale": np.float32(y.scale), "zero": np.array(y.zero_point, y.dtype)},
@@ -59,7 +74,7 @@ def test_codes_change_where_those_of_quotients_do(name: str, scale: float, seed:
 @everywhere
 @pytest.mark.parametrize("scale", [ODD, 2.0**-120, 2.0**100, 1.0])
 def test_scales_whose_reciprocal_does_not_serve(name: str, scale: float) -> None:
-    assert quantizer(name, scale, 4, 9).by_reciprocal == (scale == 1.0)
+    assert quantizer(name, scale, 4, 9).rounding.by_reciprocal == (scale == 1.0)
     check_changes(name, scale, 1)
 
 
@@ -67,7 +82,7 @@ def quantizer(name: str, scale: float, count: int, zero: int) -> QuantizeKernel:
     tensor = Nhwc(
         n=1, h=1, w=1, c=count, dtype=microkernel(name).activation, scale=scale, zero_point=zero
     )
-    return QuantizeKernel(x=F32(n=1, h=1, w=1, c=count), y=tensor)
+    return QuantizeKernel(x=replace(tensor, dtype="float32"), y=tensor)
 
 
 def check_changes(name: str, scale: float, seed: int) -> None:
@@ -105,16 +120,14 @@ def test_dequantize_agrees_with_onnx_runtime(
     mk = microkernel(name)
     rng = np.random.default_rng(seed)
     x = random_codes(rng, shape, mk.activation, rng.uniform(0.001, 0.1), seed % 4)
-    n, c, h, w = shape
-    out = F32(n=n, h=h, w=w, c=c, layout=layout)  # type: ignore[arg-type]
+    out = floats_like(shape, layout)
     memory = run(built(DequantizeKernel(x=x.tensor, y=out), mk), name, [x.memory()], out)
     zero = np.array(x.tensor.zero_point, x.tensor.dtype)
     expected = harness.ort(
         "DequantizeLinear",
         {"x": x.values, "scale": np.float32(x.tensor.scale), "zero": zero},
     )
-    order = expected if layout == "NCHW" else expected.transpose(0, 2, 3, 1)
-    np.testing.assert_array_equal(memory, order.reshape(-1))
+    np.testing.assert_array_equal(memory, as_stored(expected, out))
 
 
 @everywhere

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.fixed_ops import FixedFunction
 from edgekiln.compiler.ir.fixed_point import FixedPoint, Rounding
-from edgekiln.compiler.ir.memory import F32, Nhwc
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.binary import BinaryKernel
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.convert import HalfAwayKernel
@@ -212,7 +212,7 @@ def test_floats_between_two_codes_go_away_from_zero(name: str, seed: int, scale:
         rng.random(150) < 0.5, (rng.integers(-300, 300, 150) + 0.5) * np.float32(scale),
         rng.normal(0, scale * 80, 150),
     ).astype(np.float32)  # fmt: skip
-    kernel = HalfAwayKernel(x=F32(n=1, h=3, w=50, c=1), y=y)
+    kernel = HalfAwayKernel(x=Nhwc(n=1, h=3, w=50, c=1, dtype="float32"), y=y)
     memory = run(built(kernel, mk), name, [x], y)
     steps = (x / np.float32(scale)).astype(np.float64)
     codes = np.sign(steps) * np.floor(np.abs(steps) + 0.5) + y.zero_point

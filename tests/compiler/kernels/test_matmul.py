@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
+from edgekiln.compiler.kernels.epilogue.finish import DequantizeFinish, RequantizeFinish
 from edgekiln.compiler.kernels.epilogue.scales import multiplier
 from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.matmul.kernel import MatMulKernel
@@ -58,6 +58,9 @@ def check_exact(
         zero_point=zy,
     )  # fmt: skip
     mult = multiplier(0.01, 0.02, scale_y)[0]
+    finish: Any = RequantizeFinish(mult=np.array([mult]), clip=(low + 20, high - 30))
+    if as_float:
+        finish = DequantizeFinish(mult=np.array([mult]))
     product = MatMulKernel(
         batch=batch, m=m, k=k, n=n,
         a=stacked(batch, m, k, transposed=False),
@@ -65,7 +68,7 @@ def check_exact(
         y=stacked(batch, m, n, transposed=False),
         result=replace(y, dtype="float32") if as_float else y,
         zero_points=(za, zb),
-        finish=RequantizeFinish(mult=np.array([mult]), clip=(low + 20, high - 30)),
+        finish=finish,
     )  # fmt: skip
     if tile is not None:
         every = product.tiles(mk)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edgekiln.compiler.ir.memory import Halo, Nhwc
 from edgekiln.compiler.kernels import matrix
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
-from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
+from edgekiln.compiler.kernels.epilogue.finish import DequantizeFinish, RequantizeFinish
 from edgekiln.targets import isa
 from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness
@@ -94,7 +94,7 @@ def test_float_results_are_the_scaled_exact_sums(case: Case, mk: MicroKernel) ->
     out = Nhwc(n=n, h=h, w=w, c=c, dtype="float32")
     mult = (p.x_scale * p.w_scale).astype(np.float32)
     conv = ConvolutionKernel(
-        y=out, finish=RequantizeFinish(mult=mult), groups=case.groups, **p.attributes()
+        y=out, finish=DequantizeFinish(mult=mult), groups=case.groups, **p.attributes()
     )
     memory = run(conv.build(mk), AMX, [p.x.memory()], out, case.pieces)
     expected = p.sums().astype(np.float32) * mult[:, None, None]

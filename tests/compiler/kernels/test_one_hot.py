@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekiln.compiler.ir.memory import F32, Nhwc
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.one_hot import OneHotKernel
 from edgekiln.compiler.kernels.take import TakeKernel
@@ -60,7 +60,12 @@ def test_rows_of_floats_are_onnx_runtimes(
     kernel = OneHotKernel(
         outer=outer, depth=depth, inner=inner, on=1.5, off=-0.25, dtype="float32", index=dtype
     )
-    found = run(built(kernel, mk), name, [index.reshape(-1)], F32(n=outer, h=depth, w=1, c=inner))
+    found = run(
+        built(kernel, mk),
+        name,
+        [index.reshape(-1)],
+        Nhwc(n=outer, h=depth, w=1, c=inner, dtype="float32"),
+    )
     np.testing.assert_array_equal(found, _rows(index, depth, 1.5, -0.25).reshape(-1))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgekiln.compiler.ir.function import FunctionStep
-from edgekiln.compiler.ir.memory import F32, Halo, Nhwc
+from edgekiln.compiler.ir.memory import Halo, Nhwc
 from edgekiln.compiler.kernels.binary import BinaryKernel, factors
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.convert import DequantizeKernel, QuantizeKernel
@@ -83,11 +83,11 @@ def matmul(x: Nhwc, y: Nhwc) -> Shareable:
 
 
 def quantize(x: Nhwc, y: Nhwc) -> Shareable:
-    return QuantizeKernel(x=F32(n=x.n, h=x.h, w=x.w, c=x.c), y=y)
+    return QuantizeKernel(x=Nhwc(n=x.n, h=x.h, w=x.w, c=x.c, dtype="float32"), y=y)
 
 
 def dequantize(x: Nhwc, y: Nhwc) -> Shareable:
-    return DequantizeKernel(x=x, y=F32(n=y.n, h=y.h, w=y.w, c=y.c))
+    return DequantizeKernel(x=x, y=Nhwc(n=y.n, h=y.h, w=y.w, c=y.c, dtype="float32"))
 
 
 def rescale(x: Nhwc, y: Nhwc) -> Shareable:

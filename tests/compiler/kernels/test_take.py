@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekiln.compiler.ir.memory import F32, Nhwc
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.take import TakeKernel
 from tests.compiler.kernels.harness import everywhere, floats_here, microkernel, quick, run
@@ -53,7 +53,7 @@ def test_rows_of_floats_are_taken(
     mk, rng = microkernel(name), np.random.default_rng(seed)
     x = rng.normal(size=(outer, rows, inner)).astype(np.float32)
     index = rng.integers(-2 * rows, 2 * rows, count).astype(dtype)
-    y = F32(n=outer, h=count, w=1, c=inner)
+    y = Nhwc(n=outer, h=count, w=1, c=inner, dtype="float32")
     found = run(built(kernel(x, index), mk), name, [x.reshape(-1), index], y)
     np.testing.assert_array_equal(found.reshape(outer, count, inner), taken(x, index))
 

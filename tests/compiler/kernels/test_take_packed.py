@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekiln.compiler.ir.memory import F32
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.take_packed import TakePackedKernel, packed
 from tests.compiler.kernels.harness import floats_here, microkernel, quick, run
@@ -25,7 +25,7 @@ def test_rows_are_codes_times_their_scale(
     scales = rng.uniform(1e-3, 1, rows).astype(np.float32)
     index = rng.integers(-2 * rows, 2 * rows, count).astype(dtype)
     kernel = TakePackedKernel(rows=rows, width=width, count=count, index=dtype)
-    y = F32(n=count, h=1, w=1, c=width)
+    y = Nhwc(n=count, h=1, w=1, c=width, dtype="float32")
     operands: list[np.ndarray] = [packed(codes).reshape(-1), scales, index]
     found = run(built(kernel, mk), name, operands, y).reshape(count, width)
     row = np.clip(np.where(index < 0, index + rows, index), 0, rows - 1)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekiln.compiler.ir.memory import F32, Nhwc
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.ir.tensor import dense_strides
 from edgekiln.compiler.kernels.copy import CopyKernel
 from edgekiln.compiler.kernels.gpu.table import built
@@ -86,7 +86,12 @@ def test_transposed_floats_keep_every_bit(
     bits = np.random.default_rng(seed).integers(0, 2**32, shape, np.uint32)
     flat = _flat(bits.size, "float32")
     kernel = built(_transposition(shape, perm, flat, flat, None), mk)
-    found = run(kernel, name, [bits.view(np.float32).reshape(-1)], F32(n=1, h=1, w=1, c=bits.size))
+    found = run(
+        kernel,
+        name,
+        [bits.view(np.float32).reshape(-1)],
+        Nhwc(n=1, h=1, w=1, c=bits.size, dtype="float32"),
+    )
     np.testing.assert_array_equal(found.view(np.uint32), bits.transpose(perm).reshape(-1))
 
 

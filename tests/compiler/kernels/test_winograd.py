@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.conv2d import winograd, winograd_plan
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
-from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, RequantizeFinish
+from edgekiln.compiler.kernels.epilogue.finish import (
+    ActivationFinish,
+    DequantizeFinish,
+    RequantizeFinish,
+)
 from edgekiln.targets import isa
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, with_other_numbers
@@ -91,7 +95,7 @@ def check_sums(name: str, case: Case, choice: int) -> None:
     out = Nhwc(n=n, h=h, w=w, c=c, dtype="float32")
     mult = (p.x_scale * p.w_scale).astype(np.float32)
     conv = filtered(
-        ConvolutionKernel(y=out, finish=RequantizeFinish(mult=mult), **p.attributes()), name, choice
+        ConvolutionKernel(y=out, finish=DequantizeFinish(mult=mult), **p.attributes()), name, choice
     )
     memory = run(conv.build(isa.load(name)), name, [p.x.memory()], out, case.pieces)
     expected = p.sums().astype(np.float32) * mult[:, None, None]

@@ -7,6 +7,7 @@ from tests.compiler.passes.graphs import (
     assert_leaves_alone,
     before,
     kinds,
+    lowered,
 )
 from tests.compiler.qdq_models import QdqModel
 
@@ -34,3 +35,28 @@ def test_a_graph_without_images_is_left_alone(tmp_path: Path) -> None:
     m = QdqModel()
     path = m.save(tmp_path / "m.onnx", m.q(m.op("Softmax", m.q(m.input("x", 1, 4)), out="s")))
     assert_leaves_alone("layout", before("layout", path))
+
+
+def test_floats_between_integer_images_lie_as_these_do(tmp_path: Path) -> None:
+    m = QdqModel()
+    c = m.q(m.conv(m.q(m.input("x", 1, 3, 8, 8)), 4, 3, 1, 1, out="c"))
+    weights = m.const(m.rng.normal(size=(4, 4, 3, 3)), "float32")
+    f = m.op("Conv", c, weights, out="f", pads=[1, 1, 1, 1])
+    p = m.op("MaxPool", f, out="p", kernel_shape=[2, 2])
+    y = m.q(m.conv(m.q(p), 4, 4, 1, 1, out="y"))
+    graph = lowered(m.save(tmp_path / "m.onnx", y))
+    assert "transpose" not in kinds(graph)
+    assert graph.tensors["c_dq"].layout == graph.tensors["p"].layout == "NHWC"
+    assert graph.tensors["c_dq"].halo  # what dequantizes writes the border that the padding reads
+
+
+def test_an_image_that_the_program_gives_as_codes_and_as_floats_is_in_onnx_order(
+    tmp_path: Path,
+) -> None:
+    m = QdqModel()
+    weights = m.const(m.rng.normal(size=(4, 3, 1, 1)), "float32")
+    f = m.op("Conv", m.input("x", 1, 3, 8, 8), weights, out="f")
+    p = m.op("MaxPool", f, out="p", kernel_shape=[2, 2])
+    y = m.q(p)
+    graph = lowered(m.save(tmp_path / "m.onnx", "p_q", y))
+    assert {graph.tensors[name].layout for name in graph.outputs} == {"plain"}
