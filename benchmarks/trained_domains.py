@@ -95,24 +95,30 @@ def main() -> None:
 
 
 def _row(domain: TrainedDomain, folder: Path, pictures: Path | None, seconds: str) -> str:
+    found = built(domain, folder, pictures, seconds)
+    if isinstance(found, str):
+        return f"| {domain.name} | {found} |"
+    theirs = _of_onnxruntime(domain, found, folder, found.data) if domain.task else ""
+    cells = _cells(found, theirs)
+    return "| " + " | ".join((domain.name, *cells)) + " |"
+
+
+def built(
+    domain: TrainedDomain, folder: Path, pictures: Path | None, seconds: str
+) -> "BuildResult | str":
+    """What `edgekiln build` says of it, its error, or what is not here."""
     missing = domain.package and importlib.util.find_spec(domain.package) is None
     if missing or (domain.pictures and not pictures):
         what = domain.package if missing else "Fashion-MNIST"
-        return f"| {domain.name} | not measured: {what} is not here |"
+        return f"not measured: {what} is not here"
     options = [*domain.options, "--out", folder, "--bench-seconds", seconds]
-    data = f"{domain.pictures}?folder={pictures}" if domain.pictures else ""
-    if data:
-        options += ["--data", data]
+    if domain.pictures:
+        options += ["--data", f"{domain.pictures}?folder={pictures}"]
     model = domain.model
     if model == _CATALOGUE:
         model = f"{model}?weights={_trained_pairs(folder / 'movielens.pt')}"
     record = folder / f"{domain.name.replace(' ', '-')}.json"
-    found = build(model, *options, record=record, folder=EXAMPLES, store=folder / STORE)
-    if isinstance(found, str):
-        return f"| {domain.name} | {found} |"
-    theirs = _of_onnxruntime(domain, found, folder, data) if domain.task else ""
-    cells = _cells(found, theirs)
-    return "| " + " | ".join((domain.name, *cells)) + " |"
+    return build(model, *options, record=record, folder=EXAMPLES, store=folder / STORE)
 
 
 def _trained_pairs(weights: Path) -> Path:

@@ -31,14 +31,15 @@ from edgekiln.runtime.device.local import LocalDevice
 from edgekiln.runtime.engines import Engine, ProgramEngine
 from edgekiln.runtime.ort_engine import OrtEngine
 
-_FLOAT, _INT8, _LIB = "dtln.float.onnx", "dtln.int8.onnx", "dtln.lib"
+_FLOAT, INT8, _LIB = "dtln.float.onnx", "dtln.int8.onnx", "dtln.lib"
+MIN_SQNR = "35"  # decibels
 
 
 def main() -> None:
     """Make, compare and time."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--min-sqnr", default="35", help="Decibels that quantization is to keep.")
+    parser.add_argument("--min-sqnr", default=MIN_SQNR, help="Decibels to keep.")
     parser.add_argument("--python", default=sys.executable, help="Run OpenVINO by this Python.")
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="A trial lasts so long.")
@@ -58,12 +59,16 @@ def make(folder: Path, home: Path, min_sqnr: str) -> None:
     if not (folder / _FLOAT).exists():
         onnx.save(whole(home), folder / _FLOAT)
         write(BOOK, folder / "book", seed=0)
-    if not (folder / _INT8).exists():
-        data = f"{folder}/book?rate={RATE_HZ}&frame={HOP}&hop={HOP}&steps=64"
-        _edgekiln("quantize", folder / _FLOAT, "-o", folder / _INT8, "--stream", f"frame=1:{HOP}",
-                  "--calibrate", data, "--min-sqnr", min_sqnr)  # fmt: skip
+    if not (folder / INT8).exists():
+        _edgekiln("quantize", folder / _FLOAT, "-o", folder / INT8, "--stream", f"frame=1:{HOP}",
+                  "--calibrate", data_in(folder), "--min-sqnr", min_sqnr)  # fmt: skip
     if not (folder / _LIB).exists():
-        _edgekiln("compile", folder / _INT8, "-o", folder / _LIB)
+        _edgekiln("compile", folder / INT8, "-o", folder / _LIB)
+
+
+def data_in(folder: Path) -> str:
+    """Spec of the recordings that `make` writes."""
+    return f"{folder}/book?rate={RATE_HZ}&frame={HOP}&hop={HOP}&steps=64"
 
 
 def _edgekiln(*words: object) -> None:
@@ -108,7 +113,7 @@ def time_all(folder: Path, python: str, trials: int, seconds: float) -> None:
         place = placement(1, 0, device.affinity())
         engines: dict[str, Engine] = {
             "edgekiln": ProgramEngine(ProgramFile.open(folder / _LIB), place, device),
-            "ONNX Runtime, the same model": OrtEngine(folder / _INT8, place),
+            "ONNX Runtime, the same model": OrtEngine(folder / INT8, place),
             "ONNX Runtime, float": OrtEngine(folder / _FLOAT, place),
             "OpenVINO, float": PeerEngine(openvino, folder / _FLOAT, place),
         }

