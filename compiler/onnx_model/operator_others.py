@@ -16,6 +16,7 @@ _LIMITS = {
          "ScatterElements", "ScatterND"),
         _INSIDE,
     ),
+    "Einsum": "of floats of known shapes MatMul and Mul; a diagonal by Relax",
     "Mod": "of integers by zero: 0",
     "OneHot": "of a depth that is constant; of constant values, too, it has a kernel",
 }  # fmt: skip
