@@ -2,6 +2,8 @@
 and NaN are what they are.
 """
 
+import math
+
 from edgekiln.compiler.kernels.tir import let, register, store
 from edgekiln.targets.isa.expressions import (
     Expr,
@@ -26,6 +28,8 @@ _WHOLE = 2.0**MANTISSA_BITS  # every number from here on is whole
 
 def constant(value: float, lanes: int) -> Expr:
     """A number in every lane."""
+    if math.isinf(value):
+        return -infinite(lanes) if value < 0 else infinite(lanes)
     return splat(float_const(value), lanes)
 
 

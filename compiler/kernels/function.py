@@ -52,12 +52,18 @@ def _of_bits(value: Callable[[Expr, int], Expr]) -> Callable[[MicroKernel, Expr,
     return lambda _mk, x, lanes: value(x, lanes)
 
 
+def _is_nan(_mk: MicroKernel, x: Expr, lanes: int) -> Expr:
+    one, zero = (float_bits.constant(number, lanes) for number in (1.0, 0.0))
+    return select(float_bits.is_nan(x, lanes), one, zero)
+
+
 FUNCTIONS: dict[str, Callable[[MicroKernel, Expr, int], Expr]] = {
     "Exp": vector_math.exp,
     "Sigmoid": vector_math.sigmoid,
     "Tanh": vector_math.tanh,
     "Erf": vector_math.erf,
     "Sqrt": _sqrt,
+    "IsNaN": _is_nan,
     "Abs": _of_bits(float_bits.absolute),
     "Floor": _of_bits(float_bits.floor),
     "Ceil": _of_bits(float_bits.ceil),
@@ -79,7 +85,7 @@ FUNCTIONS: dict[str, Callable[[MicroKernel, Expr, int], Expr]] = {
 
 
 # Comparisons give 1 and 0, which stand for truth values; NaN is not equal to anything.
-_COMPARISONS: dict[str, Callable[[Expr, Expr], Expr]] = {
+COMPARISONS: dict[str, Callable[[Expr, Expr], Expr]] = {
     "Equal": lambda a, b: (a >= b) & (b >= a),
     "Greater": lambda a, b: a > b,
     "GreaterOrEqual": lambda a, b: a >= b,
@@ -112,8 +118,8 @@ def _result(mk: MicroKernel, step: FunctionStep, values: Sequence[Expr], lanes: 
             return of_two(step.op, operands[0], operands[1], lanes)
         return ARITHMETIC[step.op](operands[0], operands[1])
     one, zero = (float_bits.constant(number, lanes) for number in (1.0, 0.0))
-    if step.op in _COMPARISONS:
-        return select(_COMPARISONS[step.op](operands[0], operands[1]), one, zero)
+    if step.op in COMPARISONS:
+        return select(COMPARISONS[step.op](operands[0], operands[1]), one, zero)
     if step.op == "Where":
         condition, yes, no = operands
         return select(condition > zero, yes, no)

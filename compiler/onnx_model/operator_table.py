@@ -255,7 +255,8 @@ _REWRITTEN = tuple(
         ("Sum", "", "Adds, two operands at a time", ""),
         ("Trilu", "upper", "Mul by 1 and 0", ""),
         ("Where", "", "Mul by 1 and 0, and Add",
-         "with a constant condition, and constants to fill with of up to 1000; others stay float"),
+         ("with a constant condition, and constants to fill with of up to 1000; others stay float; "
+          "of one value and numbers a step of a function")),
     )
 )  # fmt: skip
 

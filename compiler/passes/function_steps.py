@@ -13,7 +13,8 @@ Operand = int | float
 Steps = Callable[[tuple[Operand, ...], Onnx, int], list[FunctionStep] | None]
 
 
-def _one(op_type: str) -> Steps:
+def one(op_type: str) -> Steps:
+    """A step that is called as the operator is."""
     return lambda operands, _op, _first: [FunctionStep(op_type, operands)]
 
 
@@ -241,7 +242,7 @@ def _to_constant(x: int, exponent: float, first: int) -> list[FunctionStep]:
 
 
 STEPS: dict[str, Steps] = {
-    **{op: _one(op) for op in (*ARITHMETIC, *FUNCTIONS)},
+    **{op: one(op) for op in (*ARITHMETIC, *FUNCTIONS) if op != "IsNaN"},
     **{op: _any_number(op) for op in ("Max", "Min")},
     "Neg": lambda operands, _op, _first: [FunctionStep("Mul", (*operands, -1.0))],
     "Reciprocal": lambda operands, _op, _first: [FunctionStep("Div", (1.0, *operands))],

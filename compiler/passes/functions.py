@@ -8,6 +8,7 @@ from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.ir.ops import Map
 from edgekiln.compiler.passes.function_steps import STEPS, Operand
 from edgekiln.compiler.passes.rewriter import Rewriter
+from edgekiln.compiler.passes.truth_steps import TRUTHS
 
 
 class Seen:
@@ -20,34 +21,49 @@ class Seen:
     def take(self, node: Node) -> bool:
         """Emit the function that ends in `node`; False if it is none of one value.
 
-        Functions inside it go when nobody else needs them.
+        Functions inside it go when nobody else needs them. What gives truth values has no kernel:
+        of it, what functions read is remembered, and it stays for whoever else reads it.
         """
-        rw, op, bounds = self._rw, onnx_op(node), self._rw.clip_range(node)
-        clip = bounds is not None
-        if not clip and op.op_type not in STEPS:
-            return False
-        names = [name for name in (node.inputs[:1] if clip else node.inputs) if name]
+        rw, result = self._rw, self._rw.graph.tensors[node.name]
+        bounds = rw.clip_range(node)
+        names = [name for name in (node.inputs[:1] if bounds else node.inputs) if name]
         roots = {self._root(name) for name in names if rw.constant(name) is None}
-        if len(roots) != 1:
+        source = rw.source(next(iter(roots))) if len(roots) == 1 else None
+        if source is None or source.shape != result.shape:
             return False
-        (root,) = roots
-        source, result = rw.source(root), rw.graph.tensors[node.name]
-        if source is None or (source.shape, result.dtype) != (result.shape, "float32"):
+        function = self._function(node, names, bounds)
+        if function is None or result.dtype not in ("float32", "bool"):
             return False
+        self._known[node.name] = (source.name, function)
+        if result.dtype == "bool":
+            return False
+        rw.make(Map(function=function), (source.name,), node.name)
+        return True
+
+    def _function(
+        self, node: Node, names: list[str], bounds: tuple[float, float] | None
+    ) -> Function | None:
+        """What a node computes of a root, if there are steps for it.
+
+        Args:
+            names: of its operands.
+            bounds: of a Clip or a Relu.
+        """
+        op = onnx_op(node)
+        rule = None if op.domain else STEPS.get(op.op_type) or TRUTHS.get(op.op_type)
+        if bounds is None and rule is None:
+            return None
         steps: list[FunctionStep] = []
         operands = [self._operand(name, steps) for name in names]
-        if None in operands:
-            return False
         known = tuple(operand for operand in operands if operand is not None)
+        if len(known) < len(operands):
+            return None
         # Value 0 is the argument, so that of the next step is one more than there are steps.
         first = len(steps) + 1
-        more = _clip(known[0], bounds, first) if bounds else STEPS[op.op_type](known, op, first)
-        if more is None:
-            return False
-        function = (*steps, *more)
-        self._known[node.name] = (root, function)
-        rw.make(Map(function=function), (root,), node.name)
-        return True
+        if bounds is not None:
+            return (*steps, *_clip(known[0], bounds, first))
+        more = rule(known, op, first) if rule else None
+        return None if more is None else (*steps, *more)
 
     def _root(self, name: str) -> str:
         return self._known[name][0] if name in self._known else name

@@ -28,7 +28,8 @@ def test_types_say_quantization_layout_border_and_place(tmp_path: Path) -> None:
 
 def test_functions_attributes_reasons_and_subgraphs_are_written_out(tmp_path: Path) -> None:
     model = float_models.make(
-        "s = Sigmoid (x)\n h = Mul (s, half)\n c = CumSum <reverse = 1> (h, axis)\n y = Hardmax (c)\n",
+        "s = Sigmoid (x)\n h = Mul (s, half)\n c = CumSum <reverse = 1> (h, axis)\n"
+        "y = Hardmax (c)\n",
         {},
         y="N, 3, 32, 32",
         constants={"half": np.array(0.5, np.float32), "axis": np.array(1)},

@@ -127,3 +127,50 @@ def test_a_slope_of_what_is_negative_has_a_kernel(tmp_path: Path, slope: tuple[i
     runner = program(path)
     assert "fallback" not in {layer.op for layer in runner.spec.layers}
     np.testing.assert_array_equal(runner.run(x)[0], reference(path, x)[0])
+
+
+MASKS = {
+    "a leaky one": "g = Greater (x, c) m = Mul (x, c) y = Where (g, x, m)",
+    "a window": "l = Less (x, c) h = GreaterOrEqual (x, n) a = And (l, h) y = Where (a, x, i)",
+    "outside of it": "l = LessOrEqual (x, n) h = Greater (x, c) o = Or (l, h) y = Where (o, c, x)",
+    "one of two": "l = Less (x, c) h = Less (x, n) o = Xor (l, h) y = Cast <to = 1> (o)",
+    "none": "e = Equal (x, n) o = Not (e) f = Cast <to = 1> (o) y = Mul (f, x)",
+    "not zero": "b = Cast <to = 9> (x) y = Cast <to = 1> (b)",
+    "of another one": "s = Sin (x) g = Greater (s, x) y = Where (g, s, x)",
+}
+
+
+@pytest.mark.parametrize("body", MASKS.values(), ids=MASKS)
+def test_comparisons_and_what_chooses_by_them_are_one_function(tmp_path: Path, body: str) -> None:
+    """The same bits as ONNX Runtime's, NaN and infinities included."""
+    constants = {"c": 0.5, "n": -1.5, "i": -np.inf}
+    used = {k: np.array(v, np.float32) for k, v in constants.items() if f", {k}" in body}
+    path = parsed(tmp_path, f"m (float[1, 26] x) => (float[1, 26] y) {{ {body} }}", 20, **used)
+    x = ENDS.reshape(1, -1)
+    runner = program(path)
+    assert [layer.op for layer in runner.spec.layers] == ["function"]
+    np.testing.assert_allclose(
+        np.asarray(runner.run(x)[0]), np.asarray(reference(path, x)[0]), rtol=1e-6
+    )
+
+
+def test_a_truth_value_that_is_given_back_is_one_still(tmp_path: Path) -> None:
+    body = "g = Greater (x, c) y = Where (g, x, c)"
+    path = parsed(
+        tmp_path, f"m (float[1, 8] x) => (float[1, 8] y, bool[1, 8] g) {{ {body} }}", 20,
+        c=np.array(0.5, np.float32),
+    )  # fmt: skip
+    x = images(1, 8)
+    (chosen, above), (right, truth) = program(path).run(x), reference(path, x)
+    np.testing.assert_array_equal(chosen, right)
+    np.testing.assert_array_equal(above, truth)
+
+
+def test_whether_a_value_is_itself_asks_for_nan(tmp_path: Path) -> None:
+    body = "e = Equal (x, x) y = Where (e, x, c)"
+    path = parsed(
+        tmp_path, f"m (float[1, 26] x) => (float[1, 26] y) {{ {body} }}", 20,
+        c=np.array(0.5, np.float32),
+    )  # fmt: skip
+    x = ENDS.reshape(1, -1)
+    np.testing.assert_array_equal(program(path).run(x)[0], reference(path, x)[0])
