@@ -1,18 +1,23 @@
 """Functions of one float, applied to whole vectors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from edgekiln.compiler.ir.function import Function
-from edgekiln.compiler.kernels import vector_math
+from edgekiln.compiler.ir.function import Function, FunctionStep
+from edgekiln.compiler.kernels import (
+    float_bits,
+    vector_angles,
+    vector_math,
+    vector_pow,
+    vector_powers,
+)
 from edgekiln.compiler.kernels.tir import let
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import (
     Expr,
-    float_const,
     llvm,
     maximum,
     minimum,
-    splat,
+    select,
     vector,
 )
 
@@ -28,16 +33,28 @@ ARITHMETIC: dict[str, Callable[[Expr, Expr], Expr]] = {
 
 
 def of_two(op: str, a: Expr, b: Expr, lanes: int) -> Expr:
-    """`ARITHMETIC` of two values. Where either is NaN, so is the result; the larger and the smaller
-    one of `ARITHMETIC` are for less work, and have that of their second operand only.
+    """`ARITHMETIC` of two values, or a times the slope b where it is negative. Where either is NaN,
+    so is the larger and the smaller one; those of `ARITHMETIC` are for less work, and have that of
+    their second operand only.
     """
     if op in ("Max", "Min"):
         return llvm(f"llvm.{op.lower()}imum", vector("float32", lanes), a, b)
+    if op == "PRelu":
+        return select(a < float_bits.constant(0.0, lanes), a * b, a)
     return ARITHMETIC[op](a, b)
 
 
 def _sqrt(_mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     return llvm("llvm.sqrt", vector("float32", lanes), x)
+
+
+def _of_bits(value: Callable[[Expr, int], Expr]) -> Callable[[MicroKernel, Expr, int], Expr]:
+    return lambda _mk, x, lanes: value(x, lanes)
+
+
+def _is_nan(_mk: MicroKernel, x: Expr, lanes: int) -> Expr:
+    one, zero = (float_bits.constant(number, lanes) for number in (1.0, 0.0))
+    return select(float_bits.is_nan(x, lanes), one, zero)
 
 
 FUNCTIONS: dict[str, Callable[[MicroKernel, Expr, int], Expr]] = {
@@ -46,6 +63,34 @@ FUNCTIONS: dict[str, Callable[[MicroKernel, Expr, int], Expr]] = {
     "Tanh": vector_math.tanh,
     "Erf": vector_math.erf,
     "Sqrt": _sqrt,
+    "IsNaN": _is_nan,
+    "Abs": _of_bits(float_bits.absolute),
+    "Floor": _of_bits(float_bits.floor),
+    "Ceil": _of_bits(float_bits.ceil),
+    "Round": _of_bits(float_bits.round_half_even),
+    "Log": vector_powers.log,
+    "Softplus": vector_powers.softplus,
+    "Sinh": vector_powers.sinh,
+    "Cosh": vector_powers.cosh,
+    "Asinh": vector_powers.asinh,
+    "Acosh": vector_powers.acosh,
+    "Atanh": vector_powers.atanh,
+    "Sin": vector_angles.sin,
+    "Cos": vector_angles.cos,
+    "Tan": vector_angles.tan,
+    "Asin": vector_angles.asin,
+    "Acos": vector_angles.acos,
+    "Atan": vector_angles.atan,
+}
+
+
+# Comparisons give 1 and 0, which stand for truth values; NaN is not equal to anything.
+COMPARISONS: dict[str, Callable[[Expr, Expr], Expr]] = {
+    "Equal": lambda a, b: (a >= b) & (b >= a),
+    "Greater": lambda a, b: a > b,
+    "GreaterOrEqual": lambda a, b: a >= b,
+    "Less": lambda a, b: b > a,
+    "LessOrEqual": lambda a, b: b >= a,
 }
 
 
@@ -54,20 +99,40 @@ def apply(mk: MicroKernel, function: Function, x: Expr, lanes: int) -> Expr:
     # Every value has a name, for later steps may use it again.
     values = [let(x)]
     for step in function:
-        named = list(step.operands)
-        if step.op in ("Max", "Min"):  # of a number and a value the number comes first
-            named.sort(key=lambda operand: isinstance(operand, int))
-        operands = [
-            values[operand] if isinstance(operand, int) else splat(float_const(operand), lanes)
-            for operand in named
-        ]
-        if step.op in ARITHMETIC:
-            left, right = operands
-            if all(isinstance(operand, int) for operand in named):
-                values.append(let(of_two(step.op, left, right, lanes)))
-            else:
-                values.append(let(ARITHMETIC[step.op](left, right)))
-        else:
-            (argument,) = operands
-            values.append(let(FUNCTIONS[step.op](mk, argument, lanes)))
+        values.append(let(_result(mk, step, values, lanes)))
     return values[-1]
+
+
+def _result(mk: MicroKernel, step: FunctionStep, values: Sequence[Expr], lanes: int) -> Expr:
+    named = list(step.operands)
+    if step.op == "Pow":
+        return _power(mk, named, values, lanes)
+    if step.op in ("Max", "Min"):  # of a number and a value the number comes first
+        named.sort(key=lambda operand: isinstance(operand, int))
+    operands = [
+        values[each] if isinstance(each, int) else float_bits.constant(each, lanes)
+        for each in named
+    ]
+    if step.op in ARITHMETIC:
+        if all(isinstance(operand, int) for operand in named):
+            return of_two(step.op, operands[0], operands[1], lanes)
+        return ARITHMETIC[step.op](operands[0], operands[1])
+    one, zero = (float_bits.constant(number, lanes) for number in (1.0, 0.0))
+    if step.op in COMPARISONS:
+        return select(COMPARISONS[step.op](operands[0], operands[1]), one, zero)
+    if step.op == "Where":
+        condition, yes, no = operands
+        return select(condition > zero, yes, no)
+    (argument,) = operands
+    return FUNCTIONS[step.op](mk, argument, lanes)
+
+
+def _power(
+    mk: MicroKernel, operands: Sequence[int | float], values: Sequence[Expr], lanes: int
+) -> Expr:
+    match operands:
+        case int(base), float(exponent):
+            return vector_pow.to_constant(mk, values[base], exponent, lanes)
+        case float(base), int(exponent):
+            return vector_pow.of_constant(mk, base, values[exponent], lanes)
+    raise AssertionError(operands)

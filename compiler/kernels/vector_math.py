@@ -1,4 +1,5 @@
-"""Functions of float32 vectors that no instruction set has: exp, sigmoid, tanh, erf.
+"""Functions of float32 vectors that no instruction set has: exp, sigmoid, tanh, erf. Others are in
+`vector_powers` and `vector_angles`.
 
 Errors against exact results are a few units in the last place; the tests hold them. NaN gives NaN.
 """
@@ -8,6 +9,7 @@ from functools import reduce
 
 import numpy as np
 
+from edgekiln.compiler.kernels.float_bits import EXPONENT_BIAS, MANTISSA_BITS
 from edgekiln.compiler.kernels.tir import let
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import (
@@ -23,14 +25,12 @@ from edgekiln.targets.isa.expressions import (
 
 # e^r for |r| ≤ ln 2 / 2, highest power first: expf of Moshier's Cephes library. ln 2 in two parts,
 # so that n·ln 2 leaves x without a rounding.
-_EXP = (
+EXP = (
     1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
     5.0000001201e-1, 1.0, 1.0,
 )  # fmt: skip
 _LN2 = (0.693359375, -2.12194440e-4)
 _EXP_RANGE = (-87.0, 89.0)  # below: as at -87, about 1e-38; above 88.72 the result is infinite
-_MANTISSA_BITS = 23
-_EXPONENT_BIAS = 127
 
 # Rational approximations x·P(x²) / Q(x²), lowest power first: Eigen's ptanh_float and perf_float,
 # which are constant in float32 beyond these bounds.
@@ -51,16 +51,23 @@ _ERF = (
 
 def exp(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     """Return e^x = 2ⁿ·e^r with n = round(x / ln 2)."""
-    x = let(_inside(x, *_EXP_RANGE, lanes))
+    n, power = exp_parts(mk, x, _EXP_RANGE, lanes)
+    # Half of 2ⁿ, whose exponent fits a float32 for every n of the range; then twice the result.
+    exponent = (n + splat(const(EXPONENT_BIAS - 1), lanes)) << splat(const(MANTISSA_BITS), lanes)
+    return power * reinterpret(exponent, "float32", lanes) * splat(float_const(2.0), lanes)
+
+
+def exp_parts(
+    mk: MicroKernel, x: Expr, bounds: tuple[float, float], lanes: int
+) -> tuple[Expr, Expr]:
+    """Return n and e^r of e^x = 2ⁿ·e^r, of an x inside bounds."""
+    x = let(inside(x, *bounds, lanes))
     n = let(mk.round_to_int(x * splat(float_const(1 / np.log(2)), lanes), lanes))
     whole = let(cast(n, "float32", lanes))
     # r = x - n·ln 2, by two multiply-adds that lose no bits of it.
     for part in _LN2:
         x = mk.fma(whole, splat(float_const(-part), lanes), x, lanes)
-    power = _polynomial(mk, let(x), _EXP[::-1], lanes)
-    # Half of 2ⁿ, whose exponent fits a float32 for every n of the range; then twice the result.
-    exponent = (n + splat(const(_EXPONENT_BIAS - 1), lanes)) << splat(const(_MANTISSA_BITS), lanes)
-    return power * reinterpret(exponent, "float32", lanes) * splat(float_const(2.0), lanes)
+    return n, polynomial(mk, let(x), EXP[::-1], lanes)
 
 
 def sigmoid(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
@@ -84,18 +91,18 @@ def _odd_ratio(
     lanes: int,
 ) -> Expr:  # fmt: skip
     """Return x·P(x²) / Q(x²). Beyond the bound the function is constant in float32."""
-    x = let(_inside(x, -bound, bound, lanes))
+    x = let(inside(x, -bound, bound, lanes))
     square = let(x * x)
-    above, below = (_polynomial(mk, square, part, lanes) for part in terms)
+    above, below = (polynomial(mk, square, part, lanes) for part in terms)
     return x * above / below
 
 
-def _inside(x: Expr, low: float, high: float, lanes: int) -> Expr:
+def inside(x: Expr, low: float, high: float, lanes: int) -> Expr:
     """`x` inside [low, high]; NaN where it is NaN, being the second one of each comparison."""
     return minimum(splat(float_const(high), lanes), maximum(splat(float_const(low), lanes), x))
 
 
-def _polynomial(mk: MicroKernel, x: Expr, terms: Sequence[float], lanes: int) -> Expr:
+def polynomial(mk: MicroKernel, x: Expr, terms: Sequence[float], lanes: int) -> Expr:
     """Σ terms[i]·xⁱ, by Horner's rule."""
     first, *others = (splat(float_const(term), lanes) for term in reversed(terms))
     return reduce(lambda power, term: mk.fma(power, x, term, lanes), others, first)

@@ -10,6 +10,7 @@ import numpy as np
 from edgekiln.compiler.onnx_model import (
     channel_norms,
     dynamic_forms,
+    einsum,
     fourier,
     no_ops,
     number_types,
@@ -202,6 +203,7 @@ _RULES: "dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]" = {
     "CumProd": _running_product,
     "DFT": fourier.dft,
     "Dropout": _mask_of_dropout,
+    "Einsum": einsum.in_products,
     "Elu": number_types.exponential_unit,
     "Equal": number_types.equal_to_the_least,
     "GRU": recurrent.steps,

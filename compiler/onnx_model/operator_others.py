@@ -16,6 +16,12 @@ _LIMITS = {
          "ScatterElements", "ScatterND"),
         _INSIDE,
     ),
+    **dict.fromkeys(
+        ("And", "Cast", "Equal", "Greater", "GreaterOrEqual", "IsNaN", "Less", "LessOrEqual",
+         "Not", "Or", "Xor"),
+        "of one value and numbers, where floats are made of it: a step of a function",
+    ),
+    "Einsum": "of floats of known shapes MatMul and Mul; a diagonal by Relax",
     "Mod": "of integers by zero: 0",
     "OneHot": "of a depth that is constant; of constant values, too, it has a kernel",
 }  # fmt: skip

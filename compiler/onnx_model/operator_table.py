@@ -79,22 +79,20 @@ _ELEMENTWISE = (
     ),
 )  # fmt: skip
 
-# One activation in, one out, no shape: name, whether it is quantized, float form, attributes.
+# One activation in, one out, no shape: whether it is quantized, name, attributes.
 _UNARY = tuple(
     Operator(
         name=name, role="quantized" if quantized else "enclosed", integer="lookup",
-        float_form=form, lookup=True, attributes=tuple(attributes.split()),
+        float_form="function", lookup=True, attributes=tuple(attributes.split()),
         tail=name in ("Sigmoid", "Tanh"),
     )
-    for quantized, form, entries in (
-        (True, "function", ("Elu alpha", "Erf", "Exp", "Gelu approximate", "HardSigmoid alpha beta",
-            "HardSwish", "LeakyRelu alpha", "Mish", "Neg", "Selu alpha gamma", "Sigmoid", "Sqrt",
-            "Tanh")),
-        (True, FALLBACK, ("Abs", "Softplus", "Softsign")),
-        (False, "function", ("Celu alpha", "Reciprocal", "Sign")),
-        (False, FALLBACK, ("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos",
-            "Cosh", "Floor", "Log", "Round", "Shrink bias lambd", "Sin", "Sinh", "Tan",
-            "ThresholdedRelu alpha")),
+    for quantized, entries in (
+        (True, ("Abs", "Elu alpha", "Erf", "Exp", "Gelu approximate", "HardSigmoid alpha beta",
+            "HardSwish", "LeakyRelu alpha", "Mish", "Neg", "Selu alpha gamma", "Sigmoid",
+            "Softplus", "Softsign", "Sqrt", "Tanh")),
+        (False, ("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Celu alpha", "Cos",
+            "Cosh", "Floor", "Log", "Reciprocal", "Round", "Shrink bias lambd", "Sign", "Sin",
+            "Sinh", "Tan", "ThresholdedRelu alpha")),
     )
     for name, _, attributes in (entry.partition(" ") for entry in entries)
 )  # fmt: skip
@@ -114,12 +112,12 @@ _OF_TWO = (
         )
         for name, form, rewritten in (
             ("Div", "function", f"by constants: Mul by their reciprocals; {_AS_OF_ADD}"),
-            ("Max", "max", _PAIRS), ("Min", "min", _PAIRS), ("PRelu", FALLBACK, _AS_OF_ADD),
+            ("Max", "max", _PAIRS), ("Min", "min", _PAIRS), ("PRelu", "prelu", _AS_OF_ADD),
         )
     ),
     Operator(
-        name="Pow", role="enclosed", data="all", integer="lookup", float_form=FALLBACK,
-        lookup=True, limits="in integers one activation and numbers",
+        name="Pow", role="enclosed", data="all", integer="lookup", float_form="function",
+        lookup=True, limits="one activation and a number; in floats of two activations by Relax",
     ),
 )  # fmt: skip
 
@@ -257,7 +255,8 @@ _REWRITTEN = tuple(
         ("Sum", "", "Adds, two operands at a time", ""),
         ("Trilu", "upper", "Mul by 1 and 0", ""),
         ("Where", "", "Mul by 1 and 0, and Add",
-         "with a constant condition, and constants to fill with of up to 1000; others stay float"),
+         ("with a constant condition, and constants to fill with of up to 1000; others stay float; "
+          "of one value and numbers a step of a function")),
     )
 )  # fmt: skip
 

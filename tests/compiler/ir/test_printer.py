@@ -28,7 +28,8 @@ def test_types_say_quantization_layout_border_and_place(tmp_path: Path) -> None:
 
 def test_functions_attributes_reasons_and_subgraphs_are_written_out(tmp_path: Path) -> None:
     model = float_models.make(
-        "s = Sigmoid (x)\n h = Mul (s, half)\n c = CumSum <reverse = 1> (h, axis)\n y = Sin (c)\n",
+        "s = Sigmoid (x)\n h = Mul (s, half)\n c = CumSum <reverse = 1> (h, axis)\n"
+        "y = Hardmax (c)\n",
         {},
         y="N, 3, 32, 32",
         constants={"half": np.array(0.5, np.float32), "axis": np.array(1)},
@@ -38,9 +39,9 @@ def test_functions_attributes_reasons_and_subgraphs_are_written_out(tmp_path: Pa
         input x: float32[1,3,32,32]
         h: float32[1,3,32,32] = function(x)
             function=Sigmoid(v0) → Mul(v1, 0.5)
-        y: float32[1,3,32,32] = fallback(h)  # CumSum: {}; Sin: {}
+        y: float32[1,3,32,32] = fallback(h)  # CumSum: {}; Hardmax: {}
             c: float32[1,3,32,32] = CumSum(h, axis: int64[])  # CumSum has no float kernel
                 reverse=1
-            y: float32[1,3,32,32] = Sin(c)  # Sin has no float kernel
+            y: float32[1,3,32,32] = Hardmax(c)  # Hardmax has no float kernel
         output y
-        """).format("CumSum has no float kernel", "Sin has no float kernel")
+        """).format("CumSum has no float kernel", "Hardmax has no float kernel")

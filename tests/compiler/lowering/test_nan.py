@@ -18,7 +18,7 @@ NAN_TOO = np.array([[0.5, np.nan, 2.0, np.nan, 0.0, 1.0, 3.0, np.nan]], np.float
     "op",
     [
         "Sigmoid", "Tanh", "Exp", "Erf", "Sqrt", "Gelu", "Mish", "Swish", "Relu", "LeakyRelu",
-        "HardSigmoid", "HardSwish", "Celu", "Neg", "Elu", "Selu", "Sign",
+        "HardSigmoid", "HardSwish", "Celu", "Neg", "Elu", "Selu", "Sign", "Softplus", "Log", "Sin",
     ],
 )  # fmt: skip
 def test_nan_goes_through_a_function(tmp_path: Path, op: str) -> None:

@@ -13,7 +13,7 @@ from edgekiln.compiler.onnx_model import control_flow, joined, operator_docs, op
 from edgekiln.compiler.onnx_model.dynamic_forms import MICROSOFT
 from edgekiln.compiler.onnx_model.equivalents import WRITTEN_IN_OTHERS
 from edgekiln.compiler.onnx_model.operator_row import FALLBACK
-from edgekiln.compiler.passes.functions import STEPS
+from edgekiln.compiler.passes.function_steps import STEPS
 from edgekiln.compiler.passes.rules.table import RULES
 from edgekiln.runtime.errors import UnsupportedError
 from tests.compiler.float_models import make
@@ -56,7 +56,7 @@ def test_what_is_a_lookup_table_is_marked_as_one():
 def test_functions_of_floats_are_those_that_have_steps():
     functions = {name for name, row in ROWS.items() if row.float_form == "function"}
     # These are functions beside a number, and have a kernel of their own beside a tensor.
-    assert functions | {"Add", "Max", "Min", "Mul"} == set(STEPS)
+    assert functions | {"Add", "Max", "Min", "Mul", "PRelu"} == set(STEPS)
 
 
 def test_fallbacks_are_what_tvm_imports():
