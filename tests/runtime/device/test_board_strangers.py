@@ -15,6 +15,7 @@ import pytest
 
 from edgekiln.runtime.device import lease, messages, wire
 from edgekiln.runtime.device.example import check_example
+from edgekiln.runtime.device.farm_status import status_of
 from edgekiln.runtime.device.messages import BoardFault
 from edgekiln.runtime.device.rpc import RpcDevice
 from edgekiln.runtime.device.tracker import TrackerConnection
@@ -186,8 +187,15 @@ def test_no_program_changes_what_was_admitted(tracker, serve, keys, checkable): 
         assert device.run([digest], 10.0).stdout == "signed\n"
 
 
+UPDATE, SUMMARY, REQUEST, PENDING = 5, 6, 4, 7  # what trackers are asked, by their numbers
+BOARD_OF_K = {"key": "server:k", "addr": ["127.0.0.1", 9]}
+FARM_OF_K = json.dumps([0, {"queue_info": {}, "server_info": [BOARD_OF_K]}]).encode()
+
+
 class Liar:
-    """Answers every connection by one text after the other, as a frame of either protocol."""
+    """Answers every connection as a frame of either protocol: a board by one text after the other,
+    a tracker by the text for what it is asked.
+    """
 
     def __init__(self, *, tracker, answers):
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -199,17 +207,24 @@ class Liar:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                with client, contextlib.suppress(OSError):
-                    self._lie(client)
+                threading.Thread(target=self._lie, args=(client,), daemon=True).start()
 
     def _lie(self, client):
+        with client, contextlib.suppress(OSError):
+            self._lie_to(client)
+
+    def _lie_to(self, client):
         if self._tracker:
             client.recv(4)
             client.sendall(struct.pack("<i", 0x2F271))
+            while asked := client.recv(1 << 16):
+                answer = self._answers[json.loads(asked[4:])[0]]
+                client.sendall(struct.pack("<i", len(answer)) + answer)
+            return
         for answer in self._answers:
             if not client.recv(1 << 16):
                 return
-            client.sendall(struct.pack("<i" if self._tracker else ">I", len(answer)) + answer)
+            client.sendall(struct.pack(">I", len(answer)) + answer)
         client.recv(1 << 16)
 
     def close(self):
@@ -235,12 +250,20 @@ def lying(monkeypatch):
         b"[" * 50_000, b"7", b"null", b"[0, [1, 2]]", b'[0, ["127.0.0.1", 1e999, "p"]]',
         b'[0, ["127.0.0.1", 70000, "p"]]', b'[0, ["127.0.0.1", 1.5, "p"]]',
         b'[0, ["a..b", 9, "p"]]', b'[0, ["", 0, null]]', b"\xff",
+        b'[0, {"queue_info": {"k": {}}, "server_info": []}]',
+        b'[0, {"queue_info": {}, "server_info": {"k": 1}}]',
     ],
 )  # fmt: skip
 def test_a_tracker_that_answers_nonsense_is_one_error(lying, answer):
-    port = lying(tracker=True, answers=[answer])
+    sane = {UPDATE: b"0", SUMMARY: FARM_OF_K}
+    port = lying(tracker=True, answers={**sane, REQUEST: answer})
     with pytest.raises(DeviceError, match="connection lost"):
         RpcDevice("127.0.0.1", port, "k").__enter__()
+    port = lying(tracker=True, answers=dict.fromkeys((UPDATE, SUMMARY, REQUEST, PENDING), answer))
+    with pytest.raises(DeviceError, match="connection lost"):
+        RpcDevice("127.0.0.1", port, "k").__enter__()
+    with pytest.raises(DeviceError):
+        status_of(("127.0.0.1", port), {})
     if answer in (b"7", b"null"):
         with pytest.raises(lease.ConnectionLost), TrackerConnection(("127.0.0.1", port)) as opened:
             opened.offered()
@@ -288,6 +311,6 @@ def test_a_board_that_answers_nonsense_is_one_error(lying, answer):
     frames = [b'{"bytes": 0}', json.dumps({**answer, "bytes": 0}).encode()]
     board = lying(tracker=False, answers=frames)
     known = json.dumps([0, ["127.0.0.1", board, "p"]]).encode()
-    port = lying(tracker=True, answers=[known])
+    port = lying(tracker=True, answers={UPDATE: b"0", SUMMARY: FARM_OF_K, REQUEST: known})
     with pytest.raises(DeviceError, match="sent what is none of EdgeKiln's messages"):
         RpcDevice("127.0.0.1", port, "k").__enter__()
