@@ -29,6 +29,7 @@ from edgekiln.runtime.signature import require_keys
 from edgekiln.runtime.termination import sent_again
 from edgekiln.runtime.trust import machine_signers
 
+BACKLOG = 4096  # who looks whether the board is there, as `devices status`, during a session
 PORTS = 100  # tried, from the one that is asked for on
 PAUSE_S = 2.0  # between looks at the tracker, and attempts to reach it again
 _AGAIN = signal.SIGALRM  # in place of a signal whose exception was lost: those are ignored then
@@ -218,7 +219,7 @@ def _listen(offer: Offer) -> socket.socket:
         listener = socket.socket(family)
         try:
             listener.bind((offer.address, port))
-            listener.listen()
+            listener.listen(BACKLOG)
         except OSError as error:
             listener.close()
             reason = error.strerror or str(error)

@@ -69,6 +69,7 @@ class RpcDevice:
         self._known: BoardFacts | None = None
 
     def __enter__(self) -> Self:
+        self._job = None  # a new one, also where the last had no board
         try:
             self._try(lambda: None)
         except BaseException:
@@ -83,7 +84,6 @@ class RpcDevice:
         trace: TracebackType | None,
     ) -> None:
         self._release()  # ends the session; the board removes its files
-        self._job = None
 
     def accept(self, spec: ProgramSpec, where: str) -> None:
         flags = frozenset(self._facts.flags)
