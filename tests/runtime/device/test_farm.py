@@ -131,16 +131,17 @@ def test_a_share_is_worth_less_than_a_step_of_priority(priority, own, more):
 def test_who_comes_again_and_again_does_not_starve_who_waits(
     monkeypatch, tracker, as_user, one_board
 ):
-    """The second of a user's runs moves up when the first is through."""
+    """One of the other's runs is always waiting; the last of four moves up as three get through."""
     monkeypatch.setattr(farm_queue, "FIRST_LOOK_S", 0.1)
     monkeypatch.setattr(farm_queue, "LOOK_S", 0.1)
     queue = Queue(tracker, as_user, 0.4)
-    for _ in range(3):
+    for _ in range(4):
         queue.add("ana")
-    queue.add("ben", times=8)
+    for _ in range(2):
+        queue.add("ben", times=7)
     one_board()
     served = queue.join()
-    assert Counter(served) == {"ana": 3, "ben": 8}
+    assert Counter(served) == {"ana": 4, "ben": 14}
     assert served[-2:] == ["ben", "ben"]
 
 
