@@ -27,6 +27,7 @@ TRIALS = 5
 MIN_SECONDS = 10.0
 MAX_SECONDS = 24 * 3600.0  # of a trial
 MAX_TRIALS = 10_000
+REPLACED = "replaced: a board was lost meanwhile, its trials may be of different boards"
 WARMUP_SECONDS = 1.0  # before each trial; less when trials are shorter than that
 
 
@@ -179,7 +180,7 @@ def interleave(
         for engine in engines:
             running.enter_context(engine)
         metering.baseline()
-        before = device.state()
+        before, replacements = device.state(), device.replacements
         rounds = [
             [engine.trial(min_seconds, warmup_seconds) for engine in engines] for _ in range(trials)
         ]
@@ -189,6 +190,7 @@ def interleave(
             affinity=device.affinity(),
             before=before,
             after=device.state(),
+            replaced=device.replacements > replacements,
         )
         metering.baseline()
         return [
@@ -225,6 +227,7 @@ class _Surroundings:
     affinity: tuple[int, ...]
     before: host.State
     after: host.State
+    replaced: bool  # trials may be of several boards
 
 
 def _result(
@@ -270,7 +273,10 @@ def _result(
         noisy=latency.spread > NOISY_SPREAD,
         throttled=host.throttled(around.before, around.after),
         overheated=host.overheated(around.before, around.after),
-        warnings=warnings_for(latency, around.machine, around.before, around.after),
+        warnings=(
+            *((REPLACED,) if around.replaced else ()),
+            *warnings_for(latency, around.machine, around.before, around.after),
+        ),
     )
 
 

@@ -39,6 +39,14 @@ def human_bytes(count: float) -> str:
     return f"{size:.1f} GiB"
 
 
+def human_seconds(seconds: float) -> str:
+    """A time of day or a shorter one, for people, e.g. "2.5 min"."""
+    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
 def counted(count: int, thing: str) -> str:
     """ "1 bundle", "3 bundles"."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from edgekiln.compiler.cli.devices_status import status
 from edgekiln.compiler.cli.output import columns, json_option, print_json
 
 device_option = click.option(
@@ -25,10 +26,13 @@ allowed_signers_option = click.option(
 
 @click.group()
 def devices() -> None:
-    """List and check devices; offer this machine to a tracker.
+    """List and check devices; see who uses a farm's; offer this machine to a tracker.
 
     Names stand in devices.toml, in the current directory or in ~/.config/edgekiln.
     """
+
+
+devices.add_command(status)
 
 
 @devices.command("list")

@@ -24,6 +24,7 @@ from edgekiln.compiler.sweep.result import SweepResult
 from edgekiln.compiler.trace.report import TraceReport
 from edgekiln.models.zoo.entries import ZooEntry
 from edgekiln.runtime.device.address import DeviceEntry
+from edgekiln.runtime.device.farm_status import TrackerStatus
 from edgekiln.runtime.documents import Answers, Benches
 from edgekiln.runtime.host import Machine, State
 from edgekiln.targets.profile import TargetProfile
@@ -143,6 +144,13 @@ class DeviceCheck:
     equal: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Farms:
+    """Who runs what on the boards of which trackers."""
+
+    trackers: tuple[TrackerStatus, ...]
+
+
 DOCUMENTS: Mapping[str, type] = {
     "edgekiln.bench-set/2": Benches,
     "edgekiln.build/1": BuildResult,
@@ -155,6 +163,7 @@ DOCUMENTS: Mapping[str, type] = {
     "edgekiln.devices/1": Devices,
     "edgekiln.doctor/1": Diagnosis,
     "edgekiln.estimate/1": Estimated,
+    "edgekiln.farms/1": Farms,
     "edgekiln.gpu-counts/1": GpuCounts,
     "edgekiln.tune/1": Tuning,
     "edgekiln.front/1": FrontResult,

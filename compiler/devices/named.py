@@ -3,14 +3,17 @@
 from pathlib import Path
 
 from edgekiln.compiler.devices.emulated import emulated_cpu
+from edgekiln.compiler.devices.farm_progress import FarmProgress
 from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import read_program
 from edgekiln.runtime.device import address
 from edgekiln.runtime.device.device import Device
+from edgekiln.runtime.device.rpc import RpcDevice
 
 
 def open_device(spec: str, bundle: Path | None = None) -> Device:
-    """Not yet held. For `qemu` alone, the CPU is that of the bundle's target.
+    """Not yet held. For `qemu` alone, the CPU is that of the bundle's target; a farm shows what it
+    makes the user wait for.
 
     Raises:
         ConfigError: no such name, or no address.
@@ -20,7 +23,11 @@ def open_device(spec: str, bundle: Path | None = None) -> Device:
     # An address that names a CPU itself keeps that.
     if bundle is not None and entry.url in ("qemu", "qemu:"):
         entry = address.with_cpu(entry, emulated_cpu(read_program(bundle)[0]))
-    return address.open_device(entry)
+    device = address.open_device(entry)
+    if isinstance(device, RpcDevice):
+        device.program = bundle.name if bundle is not None else ""
+        device.watcher = FarmProgress()
+    return device
 
 
 def identity(spec: str, bundle: Path) -> str:

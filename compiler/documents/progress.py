@@ -3,16 +3,17 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.documents.console import plain_console
 from edgekiln.compiler.pipeline.stage import Advance
 
 if TYPE_CHECKING:
-    from rich.progress import ProgressColumn
+    from rich.progress import Progress, ProgressColumn
 
 LINE_EVERY_S = 10.0  # where nobody watches, such as in a CI job's log
+_shown: "list[Progress]" = []  # on the terminal just now; it has room for one
 
 
 @contextmanager
@@ -43,6 +44,14 @@ def lines(label: str) -> Iterator[Advance]:
         print(f"{label}: {took_s:.1f} s", file=sys.stderr, flush=True)
 
 
+def notice(text: str) -> None:
+    """Say something at once, and for good: above the bar, if one is shown."""
+    if _shown:
+        _shown[0].console.print(text, highlight=False, soft_wrap=True)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
 def bar_columns() -> "tuple[ProgressColumn, ...]":
     """What stands beside a bar: how much, how long, and a text."""
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -62,9 +71,16 @@ def bar_columns() -> "tuple[ProgressColumn, ...]":
 def _bar(label: str) -> Iterator[Advance]:
     from rich.progress import Progress
 
-    # Transient: when the block ends the bar goes, and what the command prints stands alone.
-    with Progress(*bar_columns(), console=plain_console(stderr=True), transient=True) as bar:
+    with ExitStack() as block:
+        if not _shown:
+            # Transient: when the block ends the bar goes, and what the command prints stands alone.
+            console = plain_console(stderr=True)
+            whole = Progress(*bar_columns(), console=console, transient=True)
+            _shown.append(block.enter_context(whole))
+            block.callback(_shown.clear)
+        bar = _shown[0]
         task = bar.add_task(label, total=None, text="")
+        block.callback(bar.remove_task, task)
 
         def advance(done: int, total: int, text: str) -> None:
             bar.update(task, completed=done, total=total or None, text=text)

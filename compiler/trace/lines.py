@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from edgekiln.compiler.trace.report import TraceReport
 from edgekiln.runtime.replay_result import Replay, Strategy
-from edgekiln.runtime.text import columns, counted, si
+from edgekiln.runtime.text import columns, counted, human_seconds, si
 
 PROXY = "BUSY is what all runs take together, which stands for the energy: no meter measured it"
 
@@ -31,7 +31,7 @@ def _replayed(report: TraceReport) -> Iterator[str]:
     replayed, first = report.replay, report.replay.strategies[0]
     span_s = replayed.spans[-1].begin_s - replayed.spans[0].begin_s
     yield (
-        f"{report.trace}: {counted(len(replayed.spans), 'span')} over {duration(span_s)}, "
+        f"{report.trace}: {counted(len(replayed.spans), 'span')} over {human_seconds(span_s)}, "
         f"{first.runs:,} runs, {first.timed_runs:,} of them with a deadline"
     )
     yield ""
@@ -110,11 +110,3 @@ def relative(macs: int, replayed: Replay) -> str:
     """Work beside that of the first point alone."""
     most = replayed.strategies[1].macs
     return f"{macs / most:.0%}" if most else "-"
-
-
-def duration(seconds: float) -> str:
-    """A time of day or a shorter one, for people."""
-    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"

@@ -7,10 +7,10 @@ from functools import partial
 
 from edgekiln.compiler.sweep.charts import ChartAxis, number_axis
 from edgekiln.compiler.sweep.html import template
-from edgekiln.compiler.trace.lines import PROXY, duration, missed, relative
+from edgekiln.compiler.trace.lines import PROXY, missed, relative
 from edgekiln.compiler.trace.report import TraceReport
 from edgekiln.runtime.replay_result import SpanOutcome
-from edgekiln.runtime.text import si
+from edgekiln.runtime.text import human_seconds, si
 
 _SIZE = (320, 150)  # of a chart's area, in its own units
 _MOST_COLUMNS = 320  # one a unit
@@ -51,7 +51,7 @@ def trace_page(report: TraceReport) -> str:
     """The page's text."""
     return template("trace.html.j2", ("edgekiln.compiler.trace",)).render(
         report=report, replay=report.replay, charts=list(_charts(report)), missed=missed,
-        relative=relative, si=si, duration=duration, proxy=PROXY,
+        relative=relative, si=si, duration=human_seconds, proxy=PROXY,
     )  # fmt: skip
 
 

@@ -8,14 +8,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from edgekiln.runtime.device.device import LOCAL, Device
+from edgekiln.runtime.device.farm_job import MAX_PRIORITY
 from edgekiln.runtime.device.shell import Shell
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.home import home
 from edgekiln.runtime.typed import did_you_mean, from_table, read_toml
 
 FILE = "devices.toml"
+_RPC = "rpc://"
 MAX_TIMEOUT_S = 86_400.0
-MAX_PRIORITY = 1_000_000
+MAX_BOARDS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,7 @@ class DeviceEntry:
     keep: bool = True  # whether sent files stay there for the next run
     timeout_s: float = 30.0  # for everything but the program itself
     priority: int = 1  # in a tracker's queue; higher goes first
+    boards: int = 0  # how many of a key a tracker should have; `devices status` says which lack
     ssh_config: str = ""  # instead of ~/.ssh/config
     # A public key, or a file of allowed signers: what they have not signed does not run there.
     require_signature: str = ""
@@ -48,6 +51,8 @@ class DeviceEntry:
             )
         if abs(self.priority) > MAX_PRIORITY:
             raise ConfigError("priority is out of range", f"at most {MAX_PRIORITY}, either way")
+        if not 0 <= self.boards <= MAX_BOARDS:
+            raise ConfigError(f"boards = {self.boards}", f"give their number, at most {MAX_BOARDS}")
 
 
 def find_file() -> Path | None:
@@ -143,14 +148,33 @@ def _open_adb(entry: DeviceEntry) -> Device:
     return _by_shell(AdbShell(_behind_colon(entry), directory=entry.dir), entry)
 
 
+def boards_of_trackers() -> dict[tuple[str, int], dict[str, int]]:
+    """The trackers that devices.toml names: of each, the keys and how many boards these have, 0
+    where it does not say. Raises ConfigError.
+    """
+    found: dict[tuple[str, int], dict[str, int]] = {}
+    for entry in named().values():
+        if entry.url.startswith(_RPC):
+            host, port, key = _rpc_place(entry)
+            keys = found.setdefault((host, port), {})
+            keys[key] = max(entry.boards, keys.get(key, 0))
+    return found
+
+
 def _open_rpc(entry: DeviceEntry) -> Device:
     from edgekiln.runtime.device.rpc import RpcDevice
 
+    host, port, key = _rpc_place(entry)
+    return RpcDevice(host, port, key, priority=entry.priority, timeout_s=entry.timeout_s)
+
+
+def _rpc_place(entry: DeviceEntry) -> tuple[str, int, str]:
+    """A tracker's host and port, and the key of its boards."""
     host, port = _host_and_port(entry.url)
     key = urlsplit(entry.url).path.strip("/")
     if port is None or not key:
         raise ConfigError(f"{entry.url}: no port or no key", hint=f"addresses are {FORMS}")
-    return RpcDevice(host, port, key, priority=entry.priority, timeout_s=entry.timeout_s)
+    return host, port, key
 
 
 def _by_shell(shell: Shell, entry: DeviceEntry) -> Device:
@@ -209,7 +233,7 @@ _FORMS = (
     _Form(text="qemu[:CPU]", open=_open_qemu, whole=("qemu",), begins=("qemu:",)),
     _Form(text="ssh://USER@HOST[:PORT]", open=_open_ssh, begins=("ssh://",)),
     _Form(text="adb:[SERIAL]", open=_open_adb, begins=("adb:",)),
-    _Form(text="rpc://TRACKER:PORT/KEY", open=_open_rpc, begins=("rpc://",)),
+    _Form(text="rpc://TRACKER:PORT/KEY", open=_open_rpc, begins=(_RPC,)),
 )
 FORMS = ", ".join(form.text for form in _FORMS)  # for people
 

@@ -18,20 +18,21 @@ from pathlib import Path
 from types import FrameType
 
 from edgekiln.runtime.device import strays
-from edgekiln.runtime.device.doorway import HELLO_S, Doorway
+from edgekiln.runtime.device.doorway import HELLO_S, Doorway, Guest
+from edgekiln.runtime.device.farm_job import FarmJob
+from edgekiln.runtime.device.farm_view import BoardNews
 from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.device.session import ClientSession, kept_folder
-from edgekiln.runtime.device.tracker import TrackerConnection
+from edgekiln.runtime.device.tracker import TRACKER_HINT, TrackerConnection, tracker_address
 from edgekiln.runtime.errors import ConfigError, DeviceError
 from edgekiln.runtime.signature import require_keys
 from edgekiln.runtime.termination import sent_again
 from edgekiln.runtime.trust import machine_signers
-from edgekiln.runtime.typed import whole_number
 
+BACKLOG = 4096  # who looks whether the board is there, as `devices status`, during a session
 PORTS = 100  # tried, from the one that is asked for on
 PAUSE_S = 2.0  # between looks at the tracker, and attempts to reach it again
 _AGAIN = signal.SIGALRM  # in place of a signal whose exception was lost: those are ignored then
-TRACKER_HINT = "start the tracker first: python -m tvm.exec.rpc_tracker"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +70,7 @@ def offer_of(
     InputError without keys.
     """
     signers = signers or machine_signers()
-    name, _, number = tracker.rpartition(":")
-    tracker_port = whole_number(number, 65535)
-    if not name or not tracker_port:
-        raise ConfigError(f"tracker = {tracker!r}", hint="give HOST:PORT, e.g. 10.0.0.2:9190")
+    tracker_place = tracker_address(tracker)
     try:
         ipaddress.ip_address(address)
     except ValueError as error:
@@ -84,8 +82,7 @@ def offer_of(
     if signers is not None:
         require_keys(signers)
     kept_folder()  # before a client comes
-    host = name.removeprefix("[").removesuffix("]")  # as addresses of IPv6 are written
-    return Offer(tracker=(host, tracker_port), key=key, address=address, port=port, signers=signers)
+    return Offer(tracker=tracker_place, key=key, address=address, port=port, signers=signers)
 
 
 class BoardServer:
@@ -116,8 +113,11 @@ class BoardServer:
         try:
             while True:
                 try:
-                    with self._next_client() as client:
+                    guest = self._next_guest()
+                    with guest.connection as client:
+                        self._tell_busy(guest.job)
                         ClientSession(client, self._offer.signers).serve()
+                    self._tell(self._tracker, busy=False)
                 except ConnectionLost:
                     self._reach_again()
         finally:
@@ -126,11 +126,22 @@ class BoardServer:
     def _announce(self) -> TrackerConnection:
         tracker = TrackerConnection(self._offer.tracker)
         try:
-            tracker.announce(self._offer.key, self._offer.public_address, self.port)
+            self._tell(tracker, busy=False)
         except BaseException:
             tracker.close()
             raise
         return tracker
+
+    def _tell(self, tracker: TrackerConnection, *, busy: bool, job: FarmJob | None = None) -> None:
+        news = BoardNews(busy=busy, since_s=time.time(), job=job)
+        tracker.announce_board(self._offer.key, self._offer.public_address, self.port, news)
+
+    def _tell_busy(self, job: FarmJob | None) -> None:
+        """Before anything of the session runs. A tracker that is gone is reached again after it."""
+        try:
+            self._tell(self._tracker, busy=True, job=job)
+        except ConnectionLost:
+            self._tracker.close()
 
     def _reach_again(self) -> None:
         """After the tracker was lost, however long that lasts."""
@@ -141,13 +152,13 @@ class BoardServer:
                 return
             time.sleep(PAUSE_S)
 
-    def _next_client(self) -> socket.socket:
+    def _next_guest(self) -> Guest:
         """Whoever knows the password of an offer. Raises ConnectionLost: of the tracker."""
         password = self._put()
         given_since: float | None = None
         while True:
-            if client := self._doorway.client(password, PAUSE_S):
-                return client
+            if guest := self._doorway.guest(password, PAUSE_S):
+                return guest
             if password in self._tracker.offered():
                 continue
             given_since = given_since or time.monotonic()
@@ -208,7 +219,7 @@ def _listen(offer: Offer) -> socket.socket:
         listener = socket.socket(family)
         try:
             listener.bind((offer.address, port))
-            listener.listen()
+            listener.listen(BACKLOG)
         except OSError as error:
             listener.close()
             reason = error.strerror or str(error)

@@ -31,6 +31,7 @@ class Device(Protocol):
     name: str  # "local", "ssh://pi@10.0.0.7"
     measures: bool  # False: emulated, its times mean nothing
     shares_clock: bool  # with this process
+    replacements: int  # how often it was lost, and became another one of its kind
     # A public key, or a file of allowed signers, see `signature.verify`; None: anybody's bundles.
     signers: Path | None
 

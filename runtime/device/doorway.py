@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from edgekiln.runtime.device import wire
+from edgekiln.runtime.device.farm_job import FarmJob, valid_job
 from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.errors import DeviceError
 
@@ -22,6 +23,14 @@ class _Caller:
     said: bytearray = field(default_factory=bytearray)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Guest:
+    """Somebody who knew the password."""
+
+    connection: socket.socket
+    job: FarmJob | None  # None: they do not say, or not in words that can be shown
+
+
 class Doorway:
     """All callers are listened to at once, so that none keeps the others waiting by silence."""
 
@@ -29,7 +38,7 @@ class Doorway:
         self._listener = listener
         self._callers: dict[socket.socket, _Caller] = {}
 
-    def client(self, password: str, seconds: float) -> socket.socket | None:
+    def guest(self, password: str, seconds: float) -> Guest | None:
         """Whoever says hello with the password; None when nobody does for so long.
 
         All other callers are sent away then.
@@ -40,10 +49,10 @@ class Doorway:
             for each in ready:
                 if each is self._listener:
                     self._meet()
-                elif self._knows(each, password):
+                elif hello := self._heard(each, password):
                     del self._callers[each]
                     self.close()
-                    return each
+                    return Guest(connection=each, job=valid_job(hello.get("job")))
             self._send_away([c for c, at in self._callers.items() if at.until < time.monotonic()])
         return None
 
@@ -61,31 +70,33 @@ class Doorway:
             self._send_away([next(iter(self._callers))])
         self._callers[caller] = _Caller(until=time.monotonic() + HELLO_S)
 
-    def _knows(self, caller: socket.socket, password: str) -> bool:
-        """Listen to what has come; a caller with another password is told so, and sent away."""
+    def _heard(self, caller: socket.socket, password: str) -> dict[str, object] | None:
+        """The hello of a caller who knows the password, once all of it has come; one with another
+        password is told so, and sent away.
+        """
         if caller not in self._callers:  # sent away for one who came in the same moment
-            return False
+            return None
         said = self._callers[caller].said
         try:
             part = caller.recv(wire.MAX_HELLO)
             said += part
             hello = wire.opening(bytes(said))
             if hello is None and part:
-                return False
+                return None
             if hello is not None:
                 known = _equal(str(hello.get("password")), password)
                 caller.settimeout(HELLO_S)  # a few bytes: there is room for them
                 if known and hello.get("protocol") == wire.PROTOCOL:
                     wire.send(caller, {})
                     wire.keep_alive(caller)
-                    return True
+                    return hello
                 reason = "speaks another protocol than this board" if known else "has no password"
                 fault = {"exit_code": DeviceError.exit_code, "message": f"a client {reason}"}
                 wire.send(caller, {"fault": {**fault, "hint": "install the same EdgeKiln on both"}})
         except (OSError, ConnectionLost):
             pass
         self._send_away([caller])
-        return False
+        return None
 
     def _send_away(self, callers: list[socket.socket]) -> None:
         for caller in callers:

@@ -22,6 +22,7 @@ def attempt(
     release: Callable[[], None],
     device: str,
     question: str,
+    again: Callable[[ConnectionLost], None] = lambda _lost: None,
 ) -> T:
     """Do it under the lease of the device; after a lost connection, acquire the lease again.
 
@@ -29,6 +30,7 @@ def attempt(
         acquire: does nothing while the lease is held.
         device: its name, for the error.
         question: what the user should ask himself then.
+        again: told of each loss after which it is tried again.
 
     Raises:
         DeviceError: the last attempt failed, too.
@@ -44,6 +46,7 @@ def attempt(
                     f"{device}: connection lost: {error}",
                     hint=f"tried {ATTEMPTS} times; {question}",
                 ) from error
+            again(error)
             time.sleep(PAUSE_S * number)
     # The last attempt has returned or raised.
     raise AssertionError

@@ -26,6 +26,7 @@ class LocalDevice:
 
     measures = True
     shares_clock = True
+    replacements = 0
 
     def __init__(self) -> None:
         self.name = LOCAL

@@ -1,25 +1,31 @@
 """A board of a farm: TVM's tracker gives out the boards with a key, one run at a time each.
 
 The board's side is `edgekiln devices serve`, see `board_server`. Runs wait in the tracker's queue,
-by priority. The tracker knows no users: keep it inside a trusted network or an ssh tunnel, and let
-boards demand signatures.
+by priority, and the users of a priority take turns, see `farm_queue`. The tracker asks nobody who
+they are: keep it inside a trusted network or an ssh tunnel, and let boards demand signatures.
 """
 
 import base64
 import hashlib
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from edgekiln.runtime import codec
 from edgekiln.runtime.bundle import ProgramFile
 from edgekiln.runtime.device import lease, messages, wire
 from edgekiln.runtime.device.device import Done
+from edgekiln.runtime.device.farm_job import FarmJob, job_of_this_process
+from edgekiln.runtime.device.farm_queue import FarmQueue, NobodyWatches, QueueWatcher
+from edgekiln.runtime.device.lease import ConnectionLost
 from edgekiln.runtime.device.messages import BoardFacts, BoardFault, Nothing, Presence, Ran
-from edgekiln.runtime.device.tracker import TrackerConnection, connect
+from edgekiln.runtime.device.tracker import connect
 from edgekiln.runtime.errors import DeviceError, StorageError
 from edgekiln.runtime.faults import error_of
+from edgekiln.runtime.home import user_name
 from edgekiln.runtime.host import Machine, State
 from edgekiln.runtime.manifest import ProgramSpec
 from edgekiln.runtime.runner import check_machine
@@ -41,6 +47,7 @@ class RpcDevice:
     measures = True
     signers: Path | None = None
     shares_clock = False
+    replacements = 0
 
     def __init__(
         self, tracker: str, port: int, key: str, *, priority: int = 1, timeout_s: float = 30.0
@@ -49,6 +56,12 @@ class RpcDevice:
         self.sent_bytes = 0
         self._tracker, self._key = (tracker, port), key
         self._priority, self._timeout_s = priority, timeout_s
+        self.program = ""  # what will run, for those who share the boards
+        self.watcher: QueueWatcher = NobodyWatches()
+        self._user = user_name()
+        self._job: FarmJob | None = None  # while the device is held
+        self._queued_s = 0.0  # Unix time
+        self._board = ""  # its address
         self._patience_s = math.inf  # in the queue, which may be long
         self._session: socket.socket | None = None
         self._contents: dict[str, bytes] = {}  # hash → content
@@ -56,6 +69,7 @@ class RpcDevice:
         self._known: BoardFacts | None = None
 
     def __enter__(self) -> Self:
+        self._job = None  # a new one, also where the last had no board
         try:
             self._try(lambda: None)
         except BaseException:
@@ -119,11 +133,20 @@ class RpcDevice:
             release=self._lose,
             device=self.name,
             question="does the tracker run, and a board's server?",
+            again=self._tell_loss,
         )
 
     def _lose(self) -> None:
         self._release()
         self._patience_s = AGAIN_S
+
+    def _tell_loss(self, error: ConnectionLost) -> None:
+        after = "trying again"
+        if self._board:
+            after = "the run goes on on the next board that is free"
+            self.replacements += 1
+            self._board = ""
+        self.watcher.lost(f"{self.name}: {error}; {after}")
 
     def _release(self) -> None:
         if self._session is not None:
@@ -134,11 +157,16 @@ class RpcDevice:
         """Wait in the queue for a board, and give it what this run has put on the last one."""
         if self._session is not None:
             return
-        with TrackerConnection(self._tracker) as tracker:
-            address, port, password = tracker.request(self._key, self._priority, self._patience_s)
-        self._session = connect((address, port), f"board {address}:{port}")
-        self._call(Nothing, "hello", {"protocol": wire.PROTOCOL, "password": password})
-        self._known = self._call(BoardFacts, "look")
+        if self._job is None:
+            self._job = job_of_this_process(self._user, self.program, self._priority)
+            self._queued_s = time.time()
+        with FarmQueue(self._tracker, self._key, self._job, self._queued_s, self.watcher) as queue:
+            given = queue.wait(self._patience_s)
+            self._board = f"{given.host}:{given.port}"
+            self._session = connect((given.host, given.port), f"board {self._board}")
+            hello = {"protocol": wire.PROTOCOL, "password": given.password}
+            self._call(Nothing, "hello", {**hello, "job": codec.encode(self._job)})
+            self._known = self._call(BoardFacts, "look")  # by now the board says that it is ours
         self._show()
         for digest, content in self._contents.items():
             self._send(digest, content)
@@ -180,8 +208,11 @@ class RpcDevice:
         assert session is not None, verb
         limit = timeout_s + self._timeout_s
         session.settimeout(limit)
-        wire.send(session, {"verb": verb, **(request or {})}, payload)
-        answer, _ = wire.receive(session, max_bytes=0)
+        try:
+            wire.send(session, {"verb": verb, **(request or {})}, payload)
+            answer, _ = wire.receive(session, max_bytes=0)
+        except ConnectionLost as error:
+            raise ConnectionLost(f"board {self._board}: {error}") from error
         if "fault" in answer:
             fault = messages.read(BoardFault, answer["fault"], self.name)
             raise error_of(fault.exit_code, fault.message, fault.hint)

@@ -35,6 +35,7 @@ class ShellDevice:
     measures = True
     signers: Path | None = None
     shares_clock = False
+    replacements = 0
 
     def __init__(
         self, shell: Shell, *, timeout_s: float = 30.0, keep: bool = True, root: str = "/"

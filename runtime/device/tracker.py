@@ -7,24 +7,34 @@ tracker knows of a board lives as long as the board's connection.
 
 import contextlib
 import json
-import math
-import select
 import socket
 import struct
-import time
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from edgekiln.runtime import codec
-from edgekiln.runtime.device import wire
+from edgekiln.runtime.device import farm_view, wire
+from edgekiln.runtime.device.farm_view import BoardNews, FarmView, WaitingJob
 from edgekiln.runtime.device.lease import ConnectionLost
+from edgekiln.runtime.errors import ConfigError
+from edgekiln.runtime.typed import whole_number
 
 CONNECT_S = 10.0
+TRACKER_HINT = "start the tracker first: python -m tvm.exec.rpc_tracker"
 _MAGIC = 0x2F271
 _SUCCESS, _PUT, _REQUEST, _UPDATE_INFO, _SUMMARY, _GET_PENDING_MATCHKEYS = 0, 3, 4, 5, 6, 7
-LOOK_S = 5.0  # in the queue, between two looks whether there is still a board to wait for
-_MAX_MESSAGE = 1 << 20
+_MAX_MESSAGE = 16 << 20  # a summary has some hundred bytes for each board and each who waits
 _INT32 = struct.Struct("<i")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenBoard:
+    """A board that the tracker has given to a client, for one session."""
+
+    host: str
+    port: int
+    password: str
 
 
 def connect(address: tuple[str, int], name: str) -> socket.socket:
@@ -42,17 +52,25 @@ def connect(address: tuple[str, int], name: str) -> socket.socket:
     return connection
 
 
+def tracker_address(text: str) -> tuple[str, int]:
+    """Host and port of "HOST:PORT", also as addresses of IPv6 are written. Raises ConfigError."""
+    name, _, number = text.rpartition(":")
+    port = whole_number(number, 65535)
+    if not name or not port:
+        raise ConfigError(f"tracker = {text!r}", hint="give HOST:PORT, e.g. 10.0.0.2:9190")
+    return name.removeprefix("[").removesuffix("]"), port
+
+
 class TrackerConnection:
     """One connection; every method raises ConnectionLost when it breaks."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self._address = address
-        self._name = f"tracker {address[0]}:{address[1]}"
-        self.socket = connect(address, self._name)
+        self.name = f"tracker {address[0]}:{address[1]}"
+        self.socket = connect(address, self.name)
         try:
             self._send_all(_INT32.pack(_MAGIC))
             if _INT32.unpack(self._receive_all(_INT32.size)) != (_MAGIC,):
-                raise ConnectionLost(f"{self._name} is none of TVM's")
+                raise ConnectionLost(f"{self.name} is none of TVM's")
         except BaseException:
             self.close()
             raise
@@ -72,13 +90,17 @@ class TrackerConnection:
         with contextlib.suppress(OSError):
             self.socket.close()
 
-    def announce(self, key: str, address: str | None, port: int) -> None:
-        """Who is at the other end, for the tracker's summary. None: where this connection is from.
+    def announce_board(self, key: str, host: str | None, port: int, news: BoardNews) -> None:
+        """Say which board is at the other end, and what it does. Nothing is offered by that.
 
-        Nothing is offered yet.
+        Args:
+            host: where it is reached; None: where this connection is from.
         """
-        info = {"key": f"server:{key}", "addr": [address, port]}
-        self._ask([_UPDATE_INFO, info])
+        self._ask([_UPDATE_INFO, farm_view.told_by_board(key, host, port, news)])
+
+    def announce_waiting(self, news: WaitingJob) -> None:
+        """Say who waits at the other end, until this connection ends."""
+        self._ask([_UPDATE_INFO, farm_view.told_by_client(news)])
 
     def offer(self, key: str, address: str | None, port: int, password: str) -> None:
         """Offer one session: whoever asks for `key` is told the address and the password."""
@@ -88,47 +110,51 @@ class TrackerConnection:
         """The passwords of those offers that nobody was given yet."""
         answer = self._ask([_GET_PENDING_MATCHKEYS])
         if not isinstance(answer, list):
-            raise ConnectionLost(f"{self._name} answered {answer!r}")
+            raise ConnectionLost(f"{self.name} answered {answer!r}")
         return tuple(map(str, answer))
 
-    def request(
-        self, key: str, priority: int, patience_s: float = math.inf
-    ) -> tuple[str, int, str]:
-        """Wait for a board of this key: its address, port and password.
-
-        Raises ConnectionLost also where there is none, or is none any more, or nobody got free
-        within `patience_s`.
+    def ask(self, key: str, priority: float) -> None:
+        """Enter the queue for a board of this key; higher goes first. The socket becomes readable
+        when there is one.
         """
-        until = time.monotonic() + patience_s
         self._tell([_REQUEST, key, "", priority])
-        # The queue may be long; but where the last board has died, it is endless.
-        while not select.select([self.socket], [], [], LOOK_S)[0]:
-            with TrackerConnection(self._address) as other:
-                other.require_board(key)
-            if time.monotonic() > until:
-                raise ConnectionLost(f"{self._name}: no board of key {key!r} gets free")
+
+    def given(self) -> GivenBoard:
+        """The board that was asked for; waits for it."""
         answer = self._answer()
         try:
-            status, (address, port, password) = answer
+            status, (host, port, password) = answer
             if status != _SUCCESS:
                 raise ValueError(status)
             if type(port) is not int or not 0 < port < 65536:
                 raise ValueError(port)
-            return str(address), port, str(password)
+            return GivenBoard(host=str(host), port=port, password=str(password))
         except (TypeError, ValueError) as error:
-            raise ConnectionLost(f"{self._name} answered {answer!r}") from error
+            raise ConnectionLost(f"{self.name} answered {answer!r}") from error
 
-    def require_board(self, key: str) -> None:
-        """Raise ConnectionLost where no board of this key is there, be it free or at work."""
+    def withdraw(self) -> GivenBoard | None:
+        """Leave the queue; the board, if one was given in the meantime. Ends the connection.
+
+        The tracker hears that nothing more comes and ends its side: what it has not sent by then
+        it gives to the next in the queue.
+        """
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+            given = self.socket.recv(1, socket.MSG_PEEK)
+        except OSError as error:
+            raise ConnectionLost(f"{self.name}: {error.strerror or error}") from error
+        return self.given() if given else None
+
+    def view(self) -> FarmView:
+        """What the tracker knows of all boards and queues."""
         answer = self._ask([_SUMMARY])
         try:
-            _, summary = answer
-            known = {each["key"].removeprefix("server:") for each in summary["server_info"]}
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ConnectionLost(f"{self._name} answered {answer!r}") from error
-        if key not in known:
-            others = f"; keys are: {', '.join(sorted(known))}" if known else ", nor any other"
-            raise ConnectionLost(f"{self._name} knows no board of key {key!r}{others}")
+            status, summary = answer
+            if status != _SUCCESS:
+                raise ValueError(status)
+            return farm_view.view_of(summary)
+        except (TypeError, ValueError) as error:
+            raise ConnectionLost(f"{self.name} answered no summary: {error}") from error
 
     def _ask(self, message: list[object]) -> Any:  # JSON of the tracker
         self._tell(message)
@@ -141,17 +167,17 @@ class TrackerConnection:
     def _answer(self) -> Any:  # JSON of the tracker
         (size,) = _INT32.unpack(self._receive_all(_INT32.size))
         if not 0 < size <= _MAX_MESSAGE:
-            raise ConnectionLost(f"{self._name} announced {size} bytes")
+            raise ConnectionLost(f"{self.name} announced {size} bytes")
         try:
             return codec.loads(self._receive_all(size))
         except ValueError as error:
-            raise ConnectionLost(f"{self._name} sent no JSON") from error
+            raise ConnectionLost(f"{self.name} sent no JSON") from error
 
     def _send_all(self, content: bytes) -> None:
         try:
             self.socket.sendall(content)
         except OSError as error:
-            raise ConnectionLost(f"{self._name}: {error.strerror or error}") from error
+            raise ConnectionLost(f"{self.name}: {error.strerror or error}") from error
 
     def _receive_all(self, size: int) -> bytes:
         # A stream: what was sent in one piece may arrive in several.
@@ -160,8 +186,8 @@ class TrackerConnection:
             try:
                 part = self.socket.recv(size - len(content))
             except OSError as error:
-                raise ConnectionLost(f"{self._name}: {error.strerror or error}") from error
+                raise ConnectionLost(f"{self.name}: {error.strerror or error}") from error
             if not part:
-                raise ConnectionLost(f"{self._name} closed the connection")
+                raise ConnectionLost(f"{self.name} closed the connection")
             content += part
         return content

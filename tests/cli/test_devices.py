@@ -72,6 +72,20 @@ def test_serve_needs_a_tracker(cli: Cli) -> None:
     assert (result.exit_code, result.stderr.splitlines()[0]) == (2, "error: tracker = 'nowhere'")
 
 
+def test_status_needs_a_tracker(cli: Cli) -> None:
+    result = cli("devices", "status")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: devices.toml names no tracker\n hint: give --tracker")
+    wrong = cli("devices", "status", "--tracker", "nowhere")
+    assert (wrong.exit_code, wrong.stderr.splitlines()[0]) == (2, "error: tracker = 'nowhere'")
+
+
+def test_status_of_a_tracker_that_is_off_has_the_code_of_lost_devices(cli: Cli) -> None:
+    result = cli("devices", "status", "--tracker", "127.0.0.1:1")
+    assert (result.exit_code, result.stdout) == (13, "")
+    assert result.stderr.startswith("error: tracker 127.0.0.1:1: Connection refused\n hint: start")
+
+
 def test_bench_on_a_device_leaves_onnx_runtime_out(cli: Cli) -> None:
     result = cli("bench", "x.ekb", "--device", "local", "--onnx", "x.onnx")
     assert result.exit_code == 2

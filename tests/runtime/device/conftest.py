@@ -1,6 +1,7 @@
 """A bundle that any device can check and measure; a farm with boards."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,17 @@ def serve(tracker, tmp_path_factory):
     for board in boards:
         board.process.kill()
         board.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def three_boards(serve):
+    """Starts three boards of a key, at once."""
+
+    def start(key):
+        with ThreadPoolExecutor(3) as starting:
+            return list(starting.map(serve, [key] * 3))
+
+    return start
 
 
 @pytest.fixture(scope="module")

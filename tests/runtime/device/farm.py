@@ -1,6 +1,7 @@
 """Boards of a farm: a real tracker, and servers in processes of their own."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -32,6 +33,7 @@ class Board:
         )
         self.said = self.process.stdout.readline()
         assert self.said, self.process.stderr.read()
+        self.address = re.search(r"at (\S+), for", self.said)[1]
 
     def children(self):
         below = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
@@ -51,6 +53,23 @@ def summary(tracker):
     found = session.summary()["server_info"]
     session.close()
     return [each["key"].removeprefix("server:") for each in found]
+
+
+def view(tracker):
+    """What the tracker knows, as clients see it."""
+    from edgekiln.runtime.device.tracker import TrackerConnection
+
+    with TrackerConnection(("127.0.0.1", tracker)) as connection:
+        return connection.view()
+
+
+def user_device(monkeypatch, tracker, key, user, **options):
+    """A device of this user's, as `LOGNAME` names them."""
+    from edgekiln.runtime.device.rpc import RpcDevice
+
+    with monkeypatch.context() as account:
+        account.setenv("LOGNAME", user)
+        return RpcDevice("127.0.0.1", tracker, key, **options)
 
 
 def wait_until(condition, seconds=20.0):

@@ -7,8 +7,7 @@ import time
 import pytest
 
 from edgekiln.runtime import bench
-from edgekiln.runtime.device import board_server, lease, rpc
-from edgekiln.runtime.device import tracker as tracker_module
+from edgekiln.runtime.device import board_server, farm_queue, lease, rpc
 from edgekiln.runtime.device.example import check_example
 from edgekiln.runtime.device.rpc import RpcDevice
 from edgekiln.runtime.errors import BundleError, ConfigError, DeviceError, MismatchError
@@ -128,7 +127,7 @@ def test_a_lost_board_is_replaced_by_another(tracker, serve, checkable, monkeypa
 
 def test_a_key_that_no_board_has_is_one_error_and_no_endless_queue(tracker, serve, monkeypatch):
     monkeypatch.setattr(lease, "PAUSE_S", 0.1)
-    monkeypatch.setattr(tracker_module, "LOOK_S", 0.2)
+    monkeypatch.setattr(farm_queue, "LOOK_S", 0.2)
     serve("another-board")
     with pytest.raises(DeviceError, match=r"knows no board of key .mispelt.; keys are: .*another-"):
         RpcDevice("127.0.0.1", tracker, "mispelt").__enter__()
@@ -137,7 +136,7 @@ def test_a_key_that_no_board_has_is_one_error_and_no_endless_queue(tracker, serv
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_only_board_that_dies_in_a_run_is_one_error(tracker, serve, monkeypatch, number):
     monkeypatch.setattr(lease, "PAUSE_S", 0.1)
-    monkeypatch.setattr(tracker_module, "LOOK_S", 0.2)
+    monkeypatch.setattr(farm_queue, "LOOK_S", 0.2)
     own = f"board-that-dies-by-{number.name}"
     board = serve(own)
     with RpcDevice("127.0.0.1", tracker, own) as device:
@@ -151,7 +150,7 @@ def test_the_only_board_that_dies_in_a_run_is_one_error(tracker, serve, monkeypa
 
 def test_a_board_that_hangs_is_waited_for_no_longer_than_told(tracker, serve, monkeypatch):
     monkeypatch.setattr(lease, "PAUSE_S", 0.1)
-    monkeypatch.setattr(tracker_module, "LOOK_S", 0.2)
+    monkeypatch.setattr(farm_queue, "LOOK_S", 0.2)
     monkeypatch.setattr(rpc, "AGAIN_S", 0.5)
     own = "board-that-hangs"
     board = serve(own)
