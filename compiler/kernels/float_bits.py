@@ -22,14 +22,12 @@ from edgekiln.targets.isa.expressions import (
 MANTISSA_BITS = 23
 EXPONENT_BIAS = 127
 _SIGN, _SIZE = -(2**31), 2**31 - 1
-_INFINITE, _NAN = 0x7F800000, 0x7FC00000
+_INFINITE = 0x7F800000
 _WHOLE = 2.0**MANTISSA_BITS  # every number from here on is whole
 
 
 def constant(value: float, lanes: int) -> Expr:
     """A number in every lane."""
-    if math.isinf(value):
-        return -infinite(lanes) if value < 0 else infinite(lanes)
     return splat(float_const(value), lanes)
 
 
@@ -49,13 +47,13 @@ def of_bits(value: Expr, lanes: int) -> Expr:
 
 
 def infinite(lanes: int) -> Expr:
-    """Infinity, which no generator of a language has to spell."""
-    return of_bits(word(_INFINITE, lanes), lanes)
+    """The value beyond all numbers."""
+    return constant(math.inf, lanes)
 
 
 def nan(lanes: int) -> Expr:
     """A value that is no number."""
-    return of_bits(word(_NAN, lanes), lanes)
+    return constant(math.nan, lanes)
 
 
 def exactly(value: Expr, lanes: int) -> Expr:

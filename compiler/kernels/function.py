@@ -52,6 +52,13 @@ def _of_bits(value: Callable[[Expr, int], Expr]) -> Callable[[MicroKernel, Expr,
     return lambda _mk, x, lanes: value(x, lanes)
 
 
+def _of_numbers(
+    value: Callable[[MicroKernel, Expr, int], Expr],
+) -> Callable[[MicroKernel, Expr, int], Expr]:
+    """NaN of NaN, whichever one of two a chip takes for the smaller one."""
+    return lambda mk, x, lanes: select(float_bits.is_nan(x, lanes), x, value(mk, x, lanes))
+
+
 def _is_nan(_mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     one, zero = (float_bits.constant(number, lanes) for number in (1.0, 0.0))
     return select(float_bits.is_nan(x, lanes), one, zero)
@@ -69,12 +76,12 @@ FUNCTIONS: dict[str, Callable[[MicroKernel, Expr, int], Expr]] = {
     "Ceil": _of_bits(float_bits.ceil),
     "Round": _of_bits(float_bits.round_half_even),
     "Log": vector_powers.log,
-    "Softplus": vector_powers.softplus,
-    "Sinh": vector_powers.sinh,
-    "Cosh": vector_powers.cosh,
-    "Asinh": vector_powers.asinh,
-    "Acosh": vector_powers.acosh,
-    "Atanh": vector_powers.atanh,
+    "Softplus": _of_numbers(vector_powers.softplus),
+    "Sinh": _of_numbers(vector_powers.sinh),
+    "Cosh": _of_numbers(vector_powers.cosh),
+    "Asinh": _of_numbers(vector_powers.asinh),
+    "Acosh": _of_numbers(vector_powers.acosh),
+    "Atanh": _of_numbers(vector_powers.atanh),
     "Sin": vector_angles.sin,
     "Cos": vector_angles.cos,
     "Tan": vector_angles.tan,

@@ -56,7 +56,7 @@ def log(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     # What is infinite already, and NaN.
     found = select(x < infinite(lanes), found, x)
     zero = constant(0.0, lanes)
-    return select(x > zero, found, select(x >= zero, -infinite(lanes), nan(lanes)))
+    return select(x > zero, found, select(x >= zero, constant(-math.inf, lanes), nan(lanes)))
 
 
 def _exp(mk: MicroKernel, x: Expr, lanes: int, halvings: int = 0) -> Expr:
