@@ -51,7 +51,7 @@ def of_one_value(facts: ModelFacts, end: "onnx.NodeProto") -> WrittenOut | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Form:
+class _KnownFunction:
     """A function of one value that ONNX has an operator for, at `_POINTS`."""
 
     op_type: str
@@ -68,20 +68,20 @@ def _hard_sigmoid(alpha: float) -> Reals:
 _erf: Callable[[Reals], Reals] = np.vectorize(math.erf, otypes=[np.float64])
 _FORMS = (
     # Hendrycks and Gimpel, Gaussian Error Linear Units, 2016 (arXiv:1606.08415), section 2.
-    _Form(
+    _KnownFunction(
         op_type="Gelu", opset=20, attributes={"approximate": "none"},
         values=0.5 * _POINTS * (1 + _erf(_POINTS / math.sqrt(2))),
     ),
-    _Form(
+    _KnownFunction(
         op_type="Gelu", opset=20, attributes={"approximate": "tanh"},
         values=0.5 * _POINTS
         * (1 + np.tanh(math.sqrt(2 / math.pi) * (_POINTS + 0.044715 * _POINTS**3))),
     ),
     # Howard et al., Searching for MobileNetV3, 2019 (arXiv:1905.02244), section 5.2.
-    _Form(op_type="HardSwish", opset=14, attributes={}, values=_POINTS * _hard_sigmoid(1 / 6)),
+    _KnownFunction(op_type="HardSwish", opset=14, attributes={}, values=_POINTS * _hard_sigmoid(1 / 6)),
     # Of the same paper, and of Keras.
     *(
-        _Form(
+        _KnownFunction(
             op_type="HardSigmoid", opset=6, attributes={"alpha": alpha, "beta": 0.5},
             values=_hard_sigmoid(alpha),
         )
