@@ -78,7 +78,9 @@ _FORMS = (
         * (1 + np.tanh(math.sqrt(2 / math.pi) * (_POINTS + 0.044715 * _POINTS**3))),
     ),
     # Howard et al., Searching for MobileNetV3, 2019 (arXiv:1905.02244), section 5.2.
-    _KnownFunction(op_type="HardSwish", opset=14, attributes={}, values=_POINTS * _hard_sigmoid(1 / 6)),
+    _KnownFunction(
+        op_type="HardSwish", opset=14, attributes={}, values=_POINTS * _hard_sigmoid(1 / 6)
+    ),
     # Of the same paper, and of Keras.
     *(
         _KnownFunction(
