@@ -138,11 +138,11 @@ def program_subject(whole: "ProgramSpec", files: Mapping[str, bytes], point: int
 
     # A model without a batch starts the emulator for each sample.
     most = _EMULATED_MACS if takes.batched else _EMULATED_STARTS
-    # Whole calls only, and in one start of the emulator as many as the others take at once.
+    # In one start of the emulator as many calls as the others take samples at once.
     several = emulated and not takes.states
     at_once = takes.batch * max(1, _BATCH // takes.batch) if several else takes.batch
     return Subject(
-        predict=_padded(predict, takes, at_once),
+        predict=_padded(predict, takes, takes.batch, several=several),
         batch=at_once if takes.batched else 1,
         takes=takes,
         gives=tuple(tensor.name for tensor in spec.outputs),
@@ -178,22 +178,30 @@ def _executor(
     return stream, False
 
 
-def _padded(predict: Predict, takes: ModelInputs, fixed: int | None) -> Predict:
+def _padded(
+    predict: Predict, takes: ModelInputs, fixed: int | None, *, several: bool = False
+) -> Predict:
     """Let a model of one fixed batch take any number: a shorter last batch repeats its last
     sample.
+
+    Args:
+        several: whether it takes several batches at once.
     """
-    if fixed is None or fixed == 1 or not takes.batched or takes.states:
+    alone = fixed == 1 and not several
+    if fixed is None or alone or not takes.batched or takes.states:
         return predict
 
     def fill(given: Inputs) -> list[NDArray[np.generic]]:
         count = takes.samples_in(given)
+        missing = -count % fixed
         whole = {
-            name: np.concatenate([x, np.repeat(x[-1:], fixed - count, axis=0)])
+            name: np.concatenate([x, np.repeat(x[-1:], missing, axis=0)])
             for name, x in given.items()
         }
+        total = count + missing
         outputs = predict(whole)
         return [
-            y[:count] if y.ndim and len(y) == fixed else model_inputs.rows(y, fixed)[:count]
+            y[:count] if y.ndim and len(y) == total else model_inputs.rows(y, total)[:count]
             for y in outputs
         ]
 

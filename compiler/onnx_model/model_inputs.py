@@ -215,7 +215,11 @@ def _check_fixed(name: str, shape: "tuple[Extent, ...]", batched: bool) -> None:
         return
     text = "(" + ", ".join(str(extent) for extent in shape) + ")"
     dims = [e for _, e in open_axes if isinstance(e, str) and e != "?"]
-    whole = "x".join("1" if axis == 0 else "8" for axis, _ in enumerate(shape))
+    open_places = [axis for axis, _ in open_axes]
+    whole = "x".join(
+        "1" if axis == 0 else "32" if axis in open_places else str(extent)
+        for axis, extent in enumerate(shape)
+    )
     how = f"--shape {dims[0]}=8" if dims else f"--shape {name}={whole}"
     raise UnsupportedError(
         f"input {name!r} has the shape {text}: only the batch may be open",

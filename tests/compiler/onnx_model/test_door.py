@@ -252,8 +252,9 @@ def test_extents_of_minus_one_and_of_one_name_for_all_are_open(tmp_path: Path, s
     path = tmp_path / "m.onnx"
     io.save_model(model, path)
     assert extents.extents(io.load_model(path).graph.input[0]) == ("?", 3, "?", "?")
-    with pytest.raises(UnsupportedError, match="only the batch may be open"):
+    with pytest.raises(UnsupportedError, match="only the batch may be open") as caught:
         model_inputs.of_model(io.load_model(path))
+    assert "--shape x=1x3x32x32," in caught.value.hint  # three channels are no guess
     entered = door.enter(path, [shape])
     wanted = tuple(map(int, shape.removeprefix("x=").split("x")))
     assert extents.extents(entered.model.graph.input[0]) == wanted
