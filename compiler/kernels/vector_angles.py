@@ -19,6 +19,7 @@ from edgekiln.compiler.kernels.float_bits import (
     turned,
     word,
 )
+from edgekiln.compiler.kernels.multiply_add import approximate_fma, cancelling_fma
 from edgekiln.compiler.kernels.tir import let, register, store, when
 from edgekiln.compiler.kernels.vector_math import polynomial
 from edgekiln.targets.isa.base import MicroKernel
@@ -76,9 +77,11 @@ def _wave(mk: MicroKernel, x: Expr, lanes: int, sign: Expr, ahead: int) -> Expr:
     quarter, r = _reduced(mk, x, lanes)
     quarter = let(quarter + word(ahead, lanes)) if ahead else quarter
     square = let(r * r)
-    of_sin = mk.fma(r * square, polynomial(mk, square, _SIN, lanes), r, lanes)
-    of_cos = mk.fma(square, constant(-0.5, lanes), constant(1.0, lanes), lanes)
-    of_cos = mk.fma(square * square, polynomial(mk, square, _COS, lanes), of_cos, lanes)
+    of_sin = approximate_fma(mk, r * square, polynomial(mk, square, _SIN, lanes), r, lanes)
+    of_cos = approximate_fma(mk, square, constant(-0.5, lanes), constant(1.0, lanes), lanes)
+    of_cos = approximate_fma(
+        mk, square * square, polynomial(mk, square, _COS, lanes), of_cos, lanes
+    )
     value = select(_bit(quarter, 1, lanes), of_cos, of_sin)
     # The third quarter and the fourth are the first two upside down.
     upside = (quarter & word(2, lanes)) << word(30, lanes)
@@ -89,7 +92,7 @@ def tan(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     """The tangent; NaN of an infinity."""
     quarter, r = _reduced(mk, x, lanes)
     square = let(r * r)
-    value = let(mk.fma(r * square, polynomial(mk, square, _TAN, lanes), r, lanes))
+    value = let(approximate_fma(mk, r * square, polynomial(mk, square, _TAN, lanes), r, lanes))
     odd, one = _bit(quarter, 1, lanes), constant(1.0, lanes)
     value = select(odd, -one, value) / select(odd, value, one)
     return _of_numbers(x, turned(value, sign_bit(x, lanes), lanes), lanes)
@@ -110,7 +113,7 @@ def _reduced(mk: MicroKernel, x: Expr, lanes: int) -> tuple[Expr, Expr]:
     n = let(mk.round_to_int(near * constant(1 / _QUARTER, lanes), lanes))
     whole, rest = let(as_float(n, lanes)), size
     for part in _HALF_PI:
-        rest = let(mk.fma(whole, constant(-part, lanes), rest, lanes))
+        rest = let(cancelling_fma(mk, whole, constant(-part, lanes), rest, lanes))
     quarters, remainders = register("int32", lanes), register("float32", lanes)
     store(quarters, 0, n, lanes)
     store(remainders, 0, rest, lanes)
@@ -184,7 +187,7 @@ def asin(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     """The angle of a sine; NaN beyond 1."""
     size = let(absolute(x, lanes))
     far, part = _arc(mk, size, lanes)
-    doubled = mk.fma(part, constant(-2.0, lanes), constant(_QUARTER, lanes), lanes)
+    doubled = approximate_fma(mk, part, constant(-2.0, lanes), constant(_QUARTER, lanes), lanes)
     return turned(select(far, doubled, part), sign_bit(x, lanes), lanes)
 
 
@@ -208,7 +211,7 @@ def _arc(mk: MicroKernel, size: Expr, lanes: int) -> tuple[Expr, Expr]:
     root = llvm("llvm.sqrt", vector("float32", lanes), square)
     base = let(select(far, root, size))
     terms = polynomial(mk, square, _ASIN, lanes)
-    return far, let(mk.fma(base * square, terms, base, lanes))
+    return far, let(approximate_fma(mk, base * square, terms, base, lanes))
 
 
 def atan(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
@@ -221,7 +224,7 @@ def atan(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     below = select(far, size, select(middle, size + one, one))
     ratio = let(above / below)
     square = let(ratio * ratio)
-    rest = mk.fma(ratio * square, polynomial(mk, square, _ATAN, lanes), ratio, lanes)
+    rest = approximate_fma(mk, ratio * square, polynomial(mk, square, _ATAN, lanes), ratio, lanes)
     begins = [constant(angle, lanes) for angle in (_QUARTER, _QUARTER / 2, 0.0)]
     begin = select(far, begins[0], select(middle, begins[1], begins[2]))
     return turned(begin + rest, sign_bit(x, lanes), lanes)

@@ -10,6 +10,7 @@ from functools import reduce
 import numpy as np
 
 from edgekiln.compiler.kernels.float_bits import EXPONENT_BIAS, MANTISSA_BITS
+from edgekiln.compiler.kernels.multiply_add import approximate_fma
 from edgekiln.compiler.kernels.tir import let
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import (
@@ -66,7 +67,7 @@ def exp_parts(
     whole = let(cast(n, "float32", lanes))
     # r = x - n·ln 2, by two multiply-adds that lose no bits of it.
     for part in _LN2:
-        x = mk.fma(whole, splat(float_const(-part), lanes), x, lanes)
+        x = approximate_fma(mk, whole, splat(float_const(-part), lanes), x, lanes)
     return n, polynomial(mk, let(x), EXP[::-1], lanes)
 
 
@@ -105,4 +106,4 @@ def inside(x: Expr, low: float, high: float, lanes: int) -> Expr:
 def polynomial(mk: MicroKernel, x: Expr, terms: Sequence[float], lanes: int) -> Expr:
     """Σ terms[i]·xⁱ, by Horner's rule."""
     first, *others = (splat(float_const(term), lanes) for term in reversed(terms))
-    return reduce(lambda power, term: mk.fma(power, x, term, lanes), others, first)
+    return reduce(lambda power, term: approximate_fma(mk, power, x, term, lanes), others, first)

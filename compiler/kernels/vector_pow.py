@@ -22,6 +22,7 @@ from edgekiln.compiler.kernels.float_bits import (
     sign_bit,
     turned,
 )
+from edgekiln.compiler.kernels.multiply_add import approximate_fma, cancelling_fma
 from edgekiln.compiler.kernels.tir import let
 from edgekiln.compiler.kernels.vector_math import EXP, inside, polynomial
 from edgekiln.targets.isa.base import MicroKernel
@@ -66,9 +67,8 @@ def of_constant(mk: MicroKernel, base: float, x: Expr, lanes: int) -> Expr:
     high = np.float32(exact)
     low = np.float32(exact - np.longdouble(high))
     known = constant(float(high), lanes), constant(float(low), lanes)
-    size = mk.fma(x, known[0], constant(0.0, lanes), lanes)
-    product = exactly(size, lanes)
-    rest = mk.fma(x, known[1], mk.fma(x, known[0], -product, lanes), lanes)
+    product = exactly(x * known[0], lanes)
+    rest = approximate_fma(mk, x, known[1], cancelling_fma(mk, x, known[0], -product, lanes), lanes)
     return select(is_nan(x, lanes), x, _power_of_two(mk, (product, let(rest)), lanes))
 
 
@@ -95,7 +95,8 @@ def _product(mk: MicroKernel, value: _Two, factor: Expr, lanes: int) -> _Two:
     """A sum of two times a number: what rounding takes away is a multiply-add's (Dekker, 1971)."""
     high, low = value
     product = exactly(high * factor, lanes)
-    return product, let(mk.fma(low, factor, mk.fma(high, factor, -product, lanes), lanes))
+    rest = cancelling_fma(mk, high, factor, -product, lanes)
+    return product, let(approximate_fma(mk, low, factor, rest, lanes))
 
 
 def _sum(larger: Expr, smaller: Expr, lanes: int) -> _Two:

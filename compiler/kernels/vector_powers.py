@@ -19,6 +19,7 @@ from edgekiln.compiler.kernels.float_bits import (
     turned,
     word,
 )
+from edgekiln.compiler.kernels.multiply_add import approximate_fma
 from edgekiln.compiler.kernels.tir import let
 from edgekiln.compiler.kernels.vector_math import exp_parts, polynomial
 from edgekiln.targets.isa.base import MicroKernel
@@ -50,9 +51,9 @@ def log(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     whole, f = as_float(n, lanes), let(m - constant(1.0, lanes))
     square = let(f * f)
     rest = f * square * polynomial(mk, f, _LOG, lanes)
-    rest = mk.fma(whole, constant(_LN2[1], lanes), rest, lanes)
-    rest = f + mk.fma(square, constant(-0.5, lanes), rest, lanes)
-    found = mk.fma(whole, constant(_LN2[0], lanes), rest, lanes)
+    rest = approximate_fma(mk, whole, constant(_LN2[1], lanes), rest, lanes)
+    rest = f + approximate_fma(mk, square, constant(-0.5, lanes), rest, lanes)
+    found = approximate_fma(mk, whole, constant(_LN2[0], lanes), rest, lanes)
     # What is infinite already, and NaN.
     found = select(x < infinite(lanes), found, x)
     zero = constant(0.0, lanes)
@@ -68,7 +69,7 @@ def _exp(mk: MicroKernel, x: Expr, lanes: int, halvings: int = 0) -> Expr:
 def _odd(mk: MicroKernel, x: Expr, terms: tuple[float, ...], lanes: int) -> Expr:
     """Return x + x³·P(x²)."""
     square = let(x * x)
-    return mk.fma(x * square, polynomial(mk, square, terms, lanes), x, lanes)
+    return approximate_fma(mk, x * square, polynomial(mk, square, terms, lanes), x, lanes)
 
 
 def _root(x: Expr, lanes: int) -> Expr:
@@ -82,7 +83,7 @@ def softplus(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     u = let(_exp(mk, turned(x, sign_bit(x, lanes) ^ word(-(2**31), lanes), lanes), lanes))
     ratio = let(u / (constant(2.0, lanes) + u))
     above = maximum(constant(0.0, lanes), x)
-    return mk.fma(constant(2.0, lanes), _odd(mk, ratio, _ATANH, lanes), above, lanes)
+    return approximate_fma(mk, constant(2.0, lanes), _odd(mk, ratio, _ATANH, lanes), above, lanes)
 
 
 def sinh(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
@@ -104,7 +105,7 @@ def cosh(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
 def asinh(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     """Return ±ln(|x| + √(x² + 1)), and near 0 a polynomial."""
     size = let(absolute(x, lanes))
-    root = _root(mk.fma(size, size, constant(1.0, lanes), lanes), lanes)
+    root = _root(approximate_fma(mk, size, size, constant(1.0, lanes), lanes), lanes)
     far = _log_of_sum(mk, size, root, lanes)
     near = let(minimum(constant(0.5, lanes), size))
     found = select(size > constant(0.5, lanes), far, _odd(mk, near, _ASINH, lanes))
@@ -113,7 +114,7 @@ def asinh(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
 
 def acosh(mk: MicroKernel, x: Expr, lanes: int) -> Expr:
     """Return ln(x + √(x² - 1)), near 1 a root times a polynomial; NaN below 1."""
-    root = _root(mk.fma(x, x, constant(-1.0, lanes), lanes), lanes)
+    root = _root(approximate_fma(mk, x, x, constant(-1.0, lanes), lanes), lanes)
     far = _log_of_sum(mk, x, root, lanes)
     above = let(x - constant(1.0, lanes))
     near = let(minimum(constant(0.5, lanes), above))

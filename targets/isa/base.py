@@ -41,6 +41,7 @@ class MicroKernel(ABC):
     """
 
     interleaves: ClassVar[bool] = True  # an instruction does so with two registers' elements
+    fuses: ClassVar[bool] = True  # `fma` is what approximations should use, too
     name: str
     tuned_as: str = ""  # the micro-kernel whose measured tiles are this one's, too
     activation: str  # numpy name of the activations' type: what `dot` multiplies

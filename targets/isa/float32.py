@@ -5,6 +5,7 @@ Where `MicroKernel` speaks of bytes, these count elements.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from edgekiln.targets.isa.arm_common import QUAD, A64MicroKernel, ArmMicroKernel
 from edgekiln.targets.isa.base import MicroKernel
@@ -46,6 +47,8 @@ class SseFloat32(SseMicroKernel, X86Float32):
     """A product is rounded, and then the sum: floats are no codes, and one rounding would cost
     thirty instructions. Where functions count on it, `fma` has it still.
     """
+
+    fuses: ClassVar[bool] = False
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         del lanes

@@ -43,6 +43,12 @@ def multiply_add(a: Expr, b: Expr, c: Expr, lanes: int) -> Expr:
     return _kept(cast(reinterpret(exact, "float64", lanes), "float32", lanes), "float32", lanes)
 
 
+def in_float64(a: Expr, b: Expr, c: Expr, lanes: int) -> Expr:
+    """Return a·b + c by way of float64, which holds the product exactly."""
+    product = _kept(cast(a, "float64", lanes) * cast(b, "float64", lanes), "float64", lanes)
+    return _kept(cast(product + cast(c, "float64", lanes), "float32", lanes), "float32", lanes)
+
+
 def _kept(value: Expr, dtype: str, lanes: int) -> Expr:
     """The value by way of a variable.
 
