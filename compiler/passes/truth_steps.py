@@ -11,7 +11,8 @@ from edgekiln.compiler.passes.function_steps import Operand, Steps, one
 def _compared(op_type: str) -> Steps:
     def steps(operands: tuple[Operand, ...], _op: Onnx, first: int) -> list[FunctionStep]:
         left, right = operands
-        if left != right:
+        # A value is known by a whole number: 0 is the first, and 0.0 a number.
+        if (type(left), left) != (type(right), right):
             return [FunctionStep(op_type, operands)]
         # Whether a value is itself is a question of NaN, which TVM's rules for numbers answer.
         if op_type in ("Greater", "Less"):

@@ -14,6 +14,7 @@ from edgekiln.compiler.ir.codes import (
     Quant,
     Residual,
 )
+from edgekiln.compiler.ir.function import FunctionStep
 from edgekiln.compiler.ir.linear import Conv2d
 from edgekiln.compiler.ir.node import Node, Op
 from edgekiln.compiler.ir.onnx_op import Onnx, Subgraph
@@ -101,8 +102,15 @@ def test_a_convolution_takes_one_residual_and_none_if_its_sums_become_floats() -
 
 def test_only_floats_take_a_function() -> None:
     assert conv2d(mult=None, finish=FloatFinish()).takes_function()
+    assert conv2d(finish=FloatFinish()).takes_function()  # floats of codes
     assert not conv2d().takes_function()
-    assert not conv2d(finish=FloatFinish()).takes_function()  # floats of codes
+
+
+def test_a_value_is_no_number_that_is_called_alike() -> None:
+    # To Python 1 and 1.0, and 0 and 0.0, are equal.
+    assert FunctionStep("Mul", (0, 1)) != FunctionStep("Mul", (0, 1.0))
+    assert FunctionStep("Mul", (0, 1)) == FunctionStep("Mul", (0, 1))
+    assert FunctionStep("Less", (0, 0.0)) != FunctionStep("Less", (0, 0))
 
 
 def test_a_subgraph_renames_what_is_inside_and_stays_itself_where_nothing_is_named() -> None:

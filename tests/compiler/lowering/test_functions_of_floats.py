@@ -130,6 +130,8 @@ def test_a_slope_of_what_is_negative_has_a_kernel(tmp_path: Path, slope: tuple[i
 
 
 MASKS = {
+    "below zero": "l = Less (x, z) m = Mul (x, c) y = Where (l, m, x)",
+    "zero itself": "e = Equal (x, z) y = Where (e, c, x)",
     "a leaky one": "g = Greater (x, c) m = Mul (x, c) y = Where (g, x, m)",
     "a window": "l = Less (x, c) h = GreaterOrEqual (x, n) a = And (l, h) y = Where (a, x, i)",
     "outside of it": "l = LessOrEqual (x, n) h = Greater (x, c) o = Or (l, h) y = Where (o, c, x)",
@@ -143,7 +145,7 @@ MASKS = {
 @pytest.mark.parametrize("body", MASKS.values(), ids=MASKS)
 def test_comparisons_and_what_chooses_by_them_are_one_function(tmp_path: Path, body: str) -> None:
     """The same bits as ONNX Runtime's, NaN and infinities included."""
-    constants = {"c": 0.5, "n": -1.5, "i": -np.inf}
+    constants = {"c": 0.5, "n": -1.5, "i": -np.inf, "z": 0.0}
     used = {k: np.array(v, np.float32) for k, v in constants.items() if f", {k}" in body}
     path = parsed(tmp_path, f"m (float[1, 26] x) => (float[1, 26] y) {{ {body} }}", 20, **used)
     x = ENDS.reshape(1, -1)
