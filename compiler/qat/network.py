@@ -126,8 +126,7 @@ class QuantizedNetwork(nn.Module):
     def _results(
         self, place: int, node: QatNode, known: "Mapping[str, Operand]", scales: "list[Tensor]"
     ) -> "Sequence[Value]":
-        read = [node.joined.parts.x] if node.joined else node.proto.input
-        operands = [known.get(name) if name else None for name in read]
+        operands = [known.get(name) if name else None for name in node.reads]
         try:
             if node.proto.op_type == "QuantizeLinear":
                 return [self._quantized(node, operands[0], scales)]

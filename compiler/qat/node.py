@@ -54,6 +54,11 @@ class QatNode:
     whole: bool = False
     joined: "JoinedParts | None" = None
 
+    @property
+    def reads(self) -> Sequence[str]:
+        """The names of its operands; an absent one has none."""
+        return [self.joined.parts.x] if self.joined else self.proto.input
+
     @cached_property
     def attributes(self) -> "Attributes":
         """What the file says of it, by name."""

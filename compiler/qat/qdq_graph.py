@@ -122,12 +122,11 @@ def _joined(facts: ModelFacts, protos: "list[onnx.NodeProto]") -> dict[str, Join
 
 
 def _last_read(nodes: tuple[QatNode, ...]) -> tuple[tuple[str, ...], ...]:
-    reads = [[each.joined.parts.x] if each.joined else each.proto.input for each in nodes]
-    last = {name: place for place, names in enumerate(reads) for name in names if name}
+    last = {name: place for place, node in enumerate(nodes) for name in node.reads if name}
     # What nobody reads is an output, or for nobody.
     return tuple(
-        tuple(name for name in dict.fromkeys(names) if last.get(name) == place)
-        for place, names in enumerate(reads)
+        tuple(name for name in dict.fromkeys(node.reads) if last.get(name) == place)
+        for place, node in enumerate(nodes)
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from edgekiln.compiler.onnx_model import io, operators
 from edgekiln.compiler.onnx_model.parts import functions_of_one_value
 from edgekiln.compiler.onnx_model.recurrent_layers import is_steps
-from edgekiln.compiler.onnx_model.rewriting import facts_of
+from edgekiln.compiler.onnx_model.rewriting import ModelFacts, facts_of
 from edgekiln.compiler.quantization import (
     float_ends,
     limits,
@@ -139,10 +139,11 @@ def _quantized(
     logging.getLogger().addFilter(ort_quantizer.no_advice)
     try:
         quantizer = ort_quantizer.quantizer(source, [node.name for node in nodes], tensors)
-        cells = recurrent_cells.cells(facts_of(model), model.graph.node)
+        facts = facts_of(model)
+        cells = recurrent_cells.cells(facts, model.graph.node)
         floats = float_ends.float_outputs(model) | cells.sums
         floats |= float_ends.read_as_floats(model, nodes, spared)
-        floats |= _inside_functions(model, nodes)
+        floats |= _inside_functions(facts, nodes)
         floats -= _coded_states(model, nodes)
         quantizer.keep_float = frozenset(now.get(name, name) for name in floats)
         quantizer.quantize_model()
@@ -155,16 +156,12 @@ def _quantized(
     return quantized
 
 
-def _inside_functions(
-    model: "onnx.ModelProto", nodes: "Iterable[onnx.NodeProto]"
-) -> frozenset[str]:
+def _inside_functions(facts: ModelFacts, nodes: "Iterable[onnx.NodeProto]") -> frozenset[str]:
     """What lies inside of functions of one value, and their numbers: a program computes each by one
     table, so that x·sigmoid(x) is rounded once, not twice.
     """
-    facts = facts_of(model)
-    found = list(functions_of_one_value(facts, {node.name for node in nodes}))
     inside: set[str] = set()
-    for parts in found:
+    for parts in functions_of_one_value(facts, {node.name for node in nodes}):
         own = {node.output[0] for node in parts.nodes}
         read = {name for node in parts.nodes for name in node.input} - {parts.x, ""}
         inside |= {n for n in read if all(each.output[0] in own for each in facts.readers[n])}
