@@ -10,8 +10,11 @@ from edgekiln.compiler.ir.memory import NO_HALO, Halo, Nhwc
 # "NHWC": a tensor whose ONNX order is NCHW lies channels-last in memory. "plain": as ONNX has it.
 Layout = Literal["plain", "NHWC"]
 
-QMIN = {"int8": -128, "uint8": 0}
-QMAX = {"int8": 127, "uint8": 255}
+# The least and the largest code, by type.
+QMIN = {"int8": -128, "uint8": 0, "int16": -(1 << 15)}
+QMAX = {"int8": 127, "uint8": 255, "int16": (1 << 15) - 1}
+BYTES = frozenset({"int8", "uint8"})  # the types of codes for which there are tables
+WORD = "int16"  # the type of codes of 16 bits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.ir.tensor import WORD
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, RequantizeFinish
-from edgekiln.compiler.kernels.epilogue.scales import divided_by_reciprocal, ratio
+from edgekiln.compiler.kernels.epilogue.scales import ratio
 from edgekiln.compiler.kernels.fixed_arithmetic import FixedArithmetic
 from edgekiln.compiler.kernels.function import of_two
-from edgekiln.compiler.kernels.numbers import NumbersConstant, all_codes, erased_clip
+from edgekiln.compiler.kernels.numbers import NumbersConstant, all_codes, erased_clip, most_steps
+from edgekiln.compiler.kernels.rounding import Rounding
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import divmod_, for_vectors, let, loop, store
 from edgekiln.compiler.kernels.types import Kernel
@@ -29,12 +31,12 @@ from edgekiln.targets.isa.expressions import (
     load,
     maximum,
     minimum,
+    rounded,
     select,
     shuffle,
     splat,
 )
 
-_MOST_STEPS = 255.0  # that a code can be from its zero point
 _UNBOUNDED = 2.0**31  # a factor with which values may leave int32
 
 # Elements of y from vectors of a and b, with so many lanes.
@@ -47,6 +49,8 @@ def _prelu(a: Expr, b: Expr, lanes: int) -> Expr:
 
 # Of codes, on the real numbers that they stand for: ONNX's definition, operator by operator.
 _ON_REALS: dict[str, Callable[[Expr, Expr, int], Expr]] = {
+    "Add": lambda a, b, _lanes: a + b,
+    "Mul": lambda a, b, _lanes: a * b,
     "Div": lambda a, b, _lanes: a / b,
     "Max": lambda a, b, _lanes: maximum(a, b),
     "Min": lambda a, b, _lanes: minimum(a, b),
@@ -54,11 +58,18 @@ _ON_REALS: dict[str, Callable[[Expr, Expr, int], Expr]] = {
 }
 
 
+def _on_reals(kind: str, a: Nhwc) -> bool:
+    """Whether it is computed so: sums and products of bytes are not, for which ONNX Runtime has
+    kernels with fewer roundings. It has none for codes of 16 bits.
+    """
+    return kind not in ("Add", "Mul") or a.dtype == WORD
+
+
 def factors(kind: str, a: Nhwc, b: Nhwc, y: Nhwc) -> NDArray[np.float32]:
     """What the steps of a and of b, or of their product, are multiplied by to be steps of y; for
     what is computed on real numbers both scales, and the numbers to divide by that of y.
     """
-    if kind in _ON_REALS:
+    if _on_reals(kind, a):
         scales = (np.float32(a.scale), np.float32(b.scale))
         return np.array([*scales, *Divisor.numbers(y.scale)], np.float32)
     if kind == "Mul":
@@ -68,8 +79,9 @@ def factors(kind: str, a: Nhwc, b: Nhwc, y: Nhwc) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BinaryKernel:
-    """Computes y = finish(a ∘ b), ∘ being an operation of `function.ARITHMETIC`; of codes Add, Mul
-    or one of `_ON_REALS`, which has the very bits of dequantizing, ∘ and quantizing.
+    """Computes y = finish(a ∘ b), ∘ being an operation of `function.ARITHMETIC`; of codes one of
+    `_ON_REALS`, with the very bits of dequantizing, ∘ and quantizing, but for sums and products of
+    bytes.
 
     Args:
         kind: key of `ARITHMETIC`, of codes also PRelu, where b is the slope.
@@ -98,7 +110,7 @@ class BinaryKernel:
             mult=np.full_like(self.finish.mult, factor),
             clip=erased_clip(self.finish.clip, self.y.dtype),
         )
-        if self.kind in _ON_REALS and not divided_by_reciprocal(self.y.scale):
+        if self._is_on_reals and not Rounding(self.y).by_reciprocal:
             y = replace(y, scale=self.y.scale)
         return replace(self, a=a, b=b, y=y, finish=finish)
 
@@ -124,10 +136,14 @@ class BinaryKernel:
                 return self._of_floats(k, mk, finish)
             case FixedArithmetic() as finish:
                 return finish.values(k, mk, (self.a, self.b, self.y))
-            case RequantizeFinish() as finish if self.kind in _ON_REALS:
-                return self._on_reals(k, mk, finish)
+            case RequantizeFinish() as finish if self._is_on_reals:
+                return self._of_reals(k, mk, finish)
             case RequantizeFinish() as finish:
                 return self._of_codes(k, mk, finish)
+
+    @property
+    def _is_on_reals(self) -> bool:
+        return _on_reals(self.kind, self.a)
 
     def _of_floats(
         self, k: KernelBuilder, mk: MicroKernel, finish: ActivationFinish
@@ -169,7 +185,7 @@ class BinaryKernel:
 
         return value, lambda: numbers.zero
 
-    def _on_reals(
+    def _of_reals(
         self, k: KernelBuilder, mk: MicroKernel, finish: RequantizeFinish
     ) -> tuple[_Value, Callable[[], Expr]]:
         """How codes of y are computed with the roundings of DequantizeLinear, ∘ and QuantizeLinear;
@@ -177,14 +193,17 @@ class BinaryKernel:
         """
         clip = None if finish.clip == all_codes(self.y.dtype) else finish.clip
         zeros = self.a.zero_point, self.b.zero_point
-        by_reciprocal = divided_by_reciprocal(self.y.scale)
+        by_reciprocal = Rounding(self.y).by_reciprocal
         numbers = NumbersConstant(k, self.y, clip, [*finish.mult], zeros, bounded=by_reciprocal)
 
         def value(a: Expr, b: Expr, lanes: int) -> Expr:
             left, right = mk.floats(a, lanes), mk.floats(b, lanes)
             reals = [
-                (side.value + splat(cast(-(numbers.int(i) + side.excess), "float32"), lanes))
-                * splat(numbers.float(i), lanes)
+                rounded(
+                    (side.value + splat(cast(-(numbers.int(i) + side.excess), "float32"), lanes))
+                    * splat(numbers.float(i), lanes),
+                    lanes,
+                )
                 for i, side in enumerate((left, right))
             ]
             result = _ON_REALS[self.kind](let(reals[0]), let(reals[1]), lanes)
@@ -198,12 +217,13 @@ class BinaryKernel:
         return value, lambda: numbers.zero
 
     def _is_bounded(self, finish: RequantizeFinish) -> bool:
-        """Whether no value before clipping reaches 2³¹: |code - zero point| ≤ 255. What is divided
-        by a scale says so itself.
+        """Whether no value before clipping reaches 2³¹, steps being as many as codes. What is
+        divided by a scale says so itself.
         """
-        if self.kind in _ON_REALS:
+        if self._is_on_reals:
             return True
-        most = _MOST_STEPS**2 if self.kind == "Mul" else _MOST_STEPS
+        steps = most_steps(self.a.dtype)
+        most = steps**2 if self.kind == "Mul" else steps
         return most * float(sum(finish.mult)) < 2.0**31
 
     def _row(

@@ -10,13 +10,12 @@ from edgekiln.targets.isa.expressions import (
     cast,
     const,
     float_const,
-    llvm,
     load,
     minimum,
     reinterpret,
+    rounded,
     select,
     splat,
-    vector,
 )
 
 MANTISSA_BITS = 23
@@ -62,8 +61,7 @@ def exactly(value: Expr, lanes: int) -> Expr:
     LLVM, which may fuse a product and a sum, makes it a register again.
     """
     variable = register("float32", lanes)
-    fenced = llvm("llvm.arithmetic.fence", vector("float32", lanes), value)
-    store(variable, 0, fenced, lanes)
+    store(variable, 0, rounded(value, lanes), lanes)
     return let(load(variable, 0, lanes))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.ir.tensor import QMAX, QMIN
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Clip
@@ -80,19 +81,28 @@ class NumbersConstant:
             order: where in the result each lane goes; None: they stay.
         """
         clip = self.clip
-        if self._dtype == mk.activation != "float32":
-            return mk.quantize(value, clip, lanes, order)
-        # Another type than the micro-kernel's own, or floats: step by step.
+        if self._dtype != "float32":
+            return codes_of(mk, value, clip, self._dtype, lanes, order)
         value = value if order is None else shuffle([value], inverse(order))
-        if self._dtype == "float32":
-            low, high = (splat(bound, lanes) for bound in (clip.low_steps, clip.high_steps))
-            return minimum(high, maximum(low, value))  # in this order NaN stays NaN
-        value = mk.clamp(value, clip.low_steps, clip.high_steps, lanes)
-        return cast(mk.round_to_int(value, lanes) + splat(clip.zero, lanes), self._dtype, lanes)
+        low, high = (splat(bound, lanes) for bound in (clip.low_steps, clip.high_steps))
+        return minimum(high, maximum(low, value))  # in this order NaN stays NaN
 
     def int(self, index: int) -> Expr:
         """One of `ints`."""
         return load(self._buffer, self._ints + index)
+
+
+def codes_of(
+    mk: MicroKernel, value: Expr, clip: Clip, dtype: str, lanes: int,
+    order: Sequence[int] | None = None,
+) -> Expr:  # fmt: skip
+    """Codes of a type from float32 steps, see `MicroKernel.quantize`."""
+    if dtype == mk.activation:
+        return mk.quantize(value, clip, lanes, order)
+    # Another type than the micro-kernel's own: step by step.
+    value = value if order is None else shuffle([value], inverse(order))
+    value = mk.clamp(value, clip.low_steps, clip.high_steps, lanes)
+    return cast(mk.round_to_int(value, lanes) + splat(clip.zero, lanes), dtype, lanes)
 
 
 def erased_clip(clip: tuple[int, int], dtype: str) -> tuple[int, int]:
@@ -101,5 +111,12 @@ def erased_clip(clip: tuple[int, int], dtype: str) -> tuple[int, int]:
 
 
 def all_codes(dtype: str) -> tuple[int, int]:
-    """The lowest and the highest code of a type."""
-    return (0, 255) if dtype == "uint8" else (-128, 127)
+    """The lowest and the highest code of a type; of floats those of int8, which nothing reads."""
+    kind = dtype if dtype in QMIN else "int8"
+    return QMIN[kind], QMAX[kind]
+
+
+def most_steps(dtype: str) -> float:
+    """How many steps a code can be from its zero point."""
+    low, high = all_codes(dtype)
+    return float(high - low)

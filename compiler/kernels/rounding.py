@@ -8,7 +8,7 @@ import numpy as np
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.epilogue.scales import divided_by_reciprocal
-from edgekiln.compiler.kernels.numbers import NumbersConstant
+from edgekiln.compiler.kernels.numbers import NumbersConstant, most_steps
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Divisor
 from edgekiln.targets.isa.expressions import (
@@ -37,7 +37,7 @@ class Rounding:
     @property
     def by_reciprocal(self) -> bool:
         """Whether products with the reciprocal have the codes of quotients, as nearly always."""
-        return divided_by_reciprocal(self.y.scale)
+        return divided_by_reciprocal(self.y.scale, int(most_steps(self.y.dtype)) + 1)
 
     @property
     def erased(self) -> Nhwc:

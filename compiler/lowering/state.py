@@ -9,7 +9,7 @@ from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.ops import Quantize
 from edgekiln.compiler.ir.program import ArenaBuffer, Arg, Call, Const, In, Out, Ref
-from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.ir.tensor import WORD, Tensor
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.compiler.tuning.table import Choices, T
@@ -53,7 +53,10 @@ class Lowering:
 
     def kernels_of(self, node: Node) -> MicroKernel:
         """The micro-kernel that fits what an operation works on."""
-        return isa.for_floats(self.mk) if self.is_float(node) else self.mk
+        if self.is_float(node):
+            return isa.for_floats(self.mk)
+        words = self.tensor(node.inputs[0]).dtype == WORD
+        return isa.for_words(self.mk) if words else self.mk
 
     def alias(self, name: str, of: str) -> None:
         """Let a tensor be the bytes of another."""

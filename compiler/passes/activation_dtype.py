@@ -11,7 +11,7 @@ from edgekiln.compiler.ir.codes import shift_array
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.moves import Requantize
 from edgekiln.compiler.ir.rewrite import graph_pass
-from edgekiln.compiler.ir.tensor import QMIN
+from edgekiln.compiler.ir.tensor import BYTES
 
 
 @graph_pass
@@ -27,7 +27,7 @@ def activation_dtype(graph: Graph, dtype: str) -> None:
         tensor.name
         for tensor in graph.quantized(tuple(graph.tensors))
         # Sums of codes are numbers, whatever the codes are.
-        if tensor.dtype in QMIN and tensor.dtype != dtype and tensor.name not in edges
+        if tensor.dtype in BYTES and tensor.dtype != dtype and tensor.name not in edges
     }
     for name in moved:
         tensor = graph.tensors[name]
@@ -55,5 +55,5 @@ def _convert_edges(graph: Graph, dtype: str, edges: Set[str]) -> None:
         if tensor.name not in edges:
             continue
         other = replace(tensor, name=f"{tensor.name}:{dtype}")
-        if tensor.dtype != dtype and other.name not in graph.tensors:
+        if tensor.dtype in BYTES - {dtype} and other.name not in graph.tensors:
             graph.insert_edge(tensor.name, other, Requantize())

@@ -9,6 +9,7 @@ from edgekiln.compiler.ir.moves import Reshape, Slice
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.ops import Binary
 from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused
+from edgekiln.compiler.ir.tensor import BYTES
 from edgekiln.compiler.passes.fuse_lookups import every_code, product_codes
 
 
@@ -76,6 +77,8 @@ def _same_codes(graph: Graph, node: Node) -> str | None:
         return None
     x, factor, y = (graph.tensors[name] for name in (*others, *factors, node.name))
     if (x.shape, x.dtype) != (y.shape, y.dtype) or x.quant is None or y.quant is None:
+        return None
+    if x.dtype not in BYTES:
         return None
     # Whether the scales fit decides nothing, for float32 rounds: each of the 256 codes is tried
     # by the arithmetic of the kernel that would have computed it.

@@ -12,7 +12,7 @@ from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.ops import Binary, Lookup
 from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused
-from edgekiln.compiler.ir.tensor import QMIN, Tensor
+from edgekiln.compiler.ir.tensor import BYTES, QMIN, Tensor
 from edgekiln.compiler.kernels.epilogue.scales import ratio
 
 _CONSTANT = ""  # depends on no tensor
@@ -58,6 +58,8 @@ def _product(graph: Graph, known: dict[str, _Entries], node: Node) -> _Entries |
     if not isinstance(op, Binary) or op.function != "mul" or result.quant is None:
         return None
     sides = [graph.tensors[name] for name in node.inputs]
+    if not {side.dtype for side in (*sides, result)} <= BYTES:
+        return None
     (root, a), (other, b) = (_function(graph, known, side) for side in sides)
     # Of two values no table of 256 entries is a function; and one that is broadcast has other
     # neighbours at each place.

@@ -10,6 +10,7 @@ from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.moves import Concat, Interleave, Reshape, Slice, Transpose
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused
+from edgekiln.compiler.ir.tensor import BYTES
 
 # (N, G, C/G, H, W): groups change places with the channels in them.
 _SWAP = (0, 2, 1, 3, 4)
@@ -58,7 +59,13 @@ def _joins(graph: Graph, concat: Node, groups: int, channels: int) -> bool:
         and concat.op.axis == 1
         and len(concat.inputs) == groups
         and all(graph.tensors[name].shape[1] == channels for name in concat.inputs)
+        # Requantized by tables.
+        and (concat.op.finish is None or _are_bytes(graph, (*concat.inputs, concat.name)))
     )
+
+
+def _are_bytes(graph: Graph, names: tuple[str, ...]) -> bool:
+    return {graph.tensors[name].dtype for name in names} <= BYTES
 
 
 def _slice(graph: Graph, fused: dict[str, Node], node: Node) -> Node | None:

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.codes import FloatFinish, IntFinish, Quant
 from edgekiln.compiler.ir.node import Node
-from edgekiln.compiler.ir.tensor import QMAX, QMIN, Tensor
+from edgekiln.compiler.ir.tensor import QMAX, QMIN, WORD, Tensor
 from edgekiln.compiler.passes.walk import OperatorEpilogue, Walk, is_operator, quantize_scalar
+from edgekiln.compiler.passes.words import largest_sums
 
 _MOST_PRODUCT = 128 * 255  # of a weight and an activation without its zero point
 _LARGE_BIAS = 1 << 30  # products alone, of few enough weights, stay below
+_LARGE_SUMS = "32 bits may not hold its sums of codes of 16 bits: clip them, or give it 8 bits"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,6 +24,7 @@ class Weights:
 
     values: NDArray[np.generic]
     scale: NDArray[np.float32] | None = None  # (OC,); None: of floats
+    out_axis: int = 0  # of the values
 
 
 class Numbers(ABC):
@@ -135,15 +138,13 @@ class CodeNumbers(Numbers):
         if centred.min(initial=0) < -128 or centred.max(initial=0) > 127:
             return "its asymmetric weights do not fit int8"
         scale = np.broadcast_to(weight.scale, weight.values.shape[out_axis])
-        return Weights(values=centred.astype(np.int8), scale=scale)
+        return Weights(values=centred.astype(np.int8), scale=scale, out_axis=out_axis)
 
     def bias(
         self, walk: Walk, name: str, x: Tensor, weights: Weights, channels: int
     ) -> NDArray[np.generic] | str:
         """int32, at the scale of the sums: s_x · s_w."""
-        if not name:
-            return np.zeros(channels, np.int32)
-        value = walk.constant(name)
+        value = walk.constant(name) if name else np.zeros(1, np.float32)
         if value is None:
             return "its bias is not constant"
         product = self.multiplier(x, weights, None)
@@ -158,8 +159,12 @@ class CodeNumbers(Numbers):
             steps -= stored.zero_point.astype(np.float64)
         whole = np.rint(steps)
         # What the products add to it must not leave 32 bits, either.
-        products = weights.values.size // channels * _MOST_PRODUCT
         most = np.abs(whole).max(initial=0)
+        if x.dtype == WORD:
+            sums = np.abs(whole) + largest_sums(walk, x, weights.values, weights.out_axis)
+            fits = sums.max(initial=0) <= np.iinfo(np.int32).max
+            return np.broadcast_to(whole.astype(np.int32), channels) if fits else _LARGE_SUMS
+        products = weights.values.size // channels * _MOST_PRODUCT
         if not most <= _LARGE_BIAS and not most + products <= np.iinfo(np.int32).max:
             return "its bias does not fit 32 bits at the scale of the sums"
         return np.broadcast_to(whole.astype(np.int32), channels)

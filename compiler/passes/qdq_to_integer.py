@@ -14,11 +14,13 @@ from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Onnx, is_onnx, onnx_op
 from edgekiln.compiler.ir.ops import Dequantize, Quantize
 from edgekiln.compiler.ir.rewrite import graph_pass, remove_unused, schedule
+from edgekiln.compiler.ir.tensor import BYTES, QMIN, Tensor
 from edgekiln.compiler.onnx_model.tflite.functions import DOMAIN
+from edgekiln.compiler.passes import words
 from edgekiln.compiler.passes.numbers import CodeNumbers
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules import lookups
-from edgekiln.compiler.passes.rules.table import integer_rule
+from edgekiln.compiler.passes.rules.table import integer_rule, integer_rule_name
 from edgekiln.compiler.passes.walk import QuantizedConstant, is_operator
 
 _OF_CODES = frozenset(
@@ -56,13 +58,21 @@ def _visit(rewriter: Rewriter, node: Node) -> None:
     elif is_operator(node, "QuantizeLinear") and rewriter.per_tensor(node):
         _quantize(rewriter, node)
     elif is_onnx(node):
-        rule = integer_rule(node)
-        reason = rule(rewriter, node) if rule else f"{node.op.kind} has no integer form"
+        reason = _rewritten(rewriter, node)
         if reason is not None:
             rewriter.reason = node.reason or reason
             rewriter.emit(node)
     else:
         rewriter.emit(node)
+
+
+def _rewritten(rewriter: Rewriter, node: Node) -> str | None:
+    """Emit the integer form of an operator, or say why there is none."""
+    rule, follows = integer_rule(node), rewriter.epilogue(node.name)
+    has_words = words.has_words(rewriter, node, follows.dtype if follows else "")
+    if has_words and integer_rule_name(node) not in words.RULES:
+        return f"{node.op.kind} of codes of 16 bits has no integer kernel"
+    return rule(rewriter, node) if rule else f"{node.op.kind} has no integer form"
 
 
 def _dequantize(rewriter: Rewriter, node: Node) -> None:
@@ -82,7 +92,7 @@ def _dequantize(rewriter: Rewriter, node: Node) -> None:
         )
         return
     source = graph.tensors.get(name)
-    if source is None or not rewriter.per_tensor(node) or source.dtype not in ("int8", "uint8"):
+    if source is None or not rewriter.per_tensor(node) or not _is_read(rewriter, source):
         rewriter.emit(node)
         return
     quant = rewriter.scale(node)
@@ -96,6 +106,12 @@ def _dequantize(rewriter: Rewriter, node: Node) -> None:
         rewriter.make(Reshape() if source.quant else Recode(), (name,), alias.name)
         name = alias.name
     rewriter.view[node.name] = name
+
+
+def _is_read(rewriter: Rewriter, source: Tensor) -> bool:
+    """Whether a tensor's codes are what kernels read. Of 16 bits they come from ours alone."""
+    ours = source.quant is not None or source.name in rewriter.graph.inputs
+    return source.dtype in BYTES or (source.dtype in QMIN and ours)
 
 
 def _quantize(rewriter: Rewriter, node: Node) -> None:

@@ -92,7 +92,7 @@ class Walk:
         return "uint8"
 
     def per_tensor(self, node: Node) -> bool:
-        """Whether an activation's quantization is what the kernels take: one scale, 8 bits."""
+        """Whether an activation's quantization is what the kernels take: one scale, their types."""
         kind = is_operator(node, "DequantizeLinear") or self.quantized_dtype(node) in QMIN
         return self.known(node) and self.graph.constants[node.inputs[1]].size == 1 and kind
 

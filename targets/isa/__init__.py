@@ -34,6 +34,19 @@ MICROKERNELS: dict[str, str] = {
     "x86_sse_f32": "edgekiln.targets.isa.float32:SSE",
     "x86_fma_f32": "edgekiln.targets.isa.float32:AVX2",
     "x86_avx512_f32": "edgekiln.targets.isa.float32:AVX512",
+    "opencl_w16": "edgekiln.targets.isa.gpu:OPENCL_W16",
+    "cuda_w16": "edgekiln.targets.isa.gpu:CUDA_W16",
+    "generic_w16": "edgekiln.targets.isa.words:GENERIC",
+    "arm_w16": "edgekiln.targets.isa.words:ARM",
+    "arm_dsp_w16": "edgekiln.targets.isa.words:ARM_DSP_WORDS",
+    "arm_mve_w16": "edgekiln.targets.isa.words:ARM_MVE_WORDS",
+    "armv7_w16": "edgekiln.targets.isa.words:ARMV7",
+    "riscv_rvv_w16": "edgekiln.targets.isa.words:RISCV",
+    "x86_sse41_w16": "edgekiln.targets.isa.words:X86_SSE41",
+    "x86_avx2_w16": "edgekiln.targets.isa.words:X86_AVX2",
+    "x86_avx_vnni_w16": "edgekiln.targets.isa.words:X86_AVX_VNNI",
+    "x86_avx512_w16": "edgekiln.targets.isa.words:X86_AVX512",
+    "x86_zen5_w16": "edgekiln.targets.isa.words:X86_ZEN5",
 }
 # The float32 micro-kernel of the same chips.
 FLOAT32: dict[str, str] = {
@@ -58,6 +71,29 @@ FLOAT32: dict[str, str] = {
     "cuda": "cuda_f32",
 }
 
+# The micro-kernel of the same chips for codes of 16 bits.
+WORDS: dict[str, str] = {
+    "generic_u8": "generic_w16",
+    "generic_s8": "generic_w16",
+    "arm_neon": "arm_w16",
+    "arm_dotprod": "arm_w16",
+    "arm_dotprod_a55": "arm_w16",
+    "arm_i8mm": "arm_w16",
+    "arm_dsp": "arm_dsp_w16",
+    "arm_mve": "arm_mve_w16",
+    "armv7_neon": "armv7_w16",
+    "riscv_rvv": "riscv_rvv_w16",
+    "x86_sse41": "x86_sse41_w16",
+    "x86_avx2": "x86_avx2_w16",
+    "x86_avx_vnni": "x86_avx_vnni_w16",
+    "x86_vnni": "x86_avx512_w16",
+    "x86_vbmi": "x86_avx512_w16",
+    "x86_zen5": "x86_zen5_w16",
+    "x86_amx": "x86_avx512_w16",
+    "opencl": "opencl_w16",
+    "cuda": "cuda_w16",
+}
+
 
 def load(name: str) -> MicroKernel:
     """The micro-kernel a profile's `isa` names.
@@ -74,3 +110,8 @@ def load(name: str) -> MicroKernel:
 def for_floats(mk: MicroKernel) -> MicroKernel:
     """What the chips of an integer micro-kernel offer floats."""
     return load(FLOAT32[mk.name])
+
+
+def for_words(mk: MicroKernel) -> MicroKernel:
+    """What the chips of an integer micro-kernel offer codes of 16 bits."""
+    return load(WORDS[mk.name])

@@ -32,7 +32,7 @@ class DspMicroKernel(MicroKernel):
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         del lanes
-        for of_a, of_w in zip(_halves(a), _halves(w), strict=True):
+        for of_a, of_w in zip(halves(a), halves(w), strict=True):
             acc = llvm("llvm.arm.smlad", "int32", of_a, of_w, acc)
         return acc
 
@@ -91,7 +91,7 @@ class DspWidening(Widening):
     """Four codes at once, of a word."""
 
     def widen(self, codes: Expr) -> Expr:
-        even, odd = _halves(codes)
+        even, odd = halves(codes)
         # PKHTB takes two top halves, as PKHBT two bottom ones.
         tops = (odd & const(-0x10000)) | ((even >> const(16)) & const(0xFFFF))
         return reinterpret(shuffle([_bottoms(even, odd), tops], range(2)), "int16", 4)
@@ -106,7 +106,7 @@ def round_scalar(x: Expr) -> Expr:
     return reinterpret(llvm("llvm.arm.vcvtr", "float32", x), "int32")
 
 
-def _halves(bytes_: Expr) -> list[Expr]:
+def halves(bytes_: Expr) -> list[Expr]:
     """Return int8x4 as two words of two s16: bytes 0 and 2, bytes 1 and 3."""
     word = reinterpret(bytes_, "int32")
     turned = llvm("llvm.fshr", "int32", word, word, const(8))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 QUAD = 4  # int32 lanes of a register
 
 
-class _MveMicroKernel(MicroKernel):
+class MveMicroKernel(MicroKernel):
     """A scalar is a vector of one lane, in the registers of the floating-point unit."""
 
     interleaves: ClassVar[bool] = False  # but VST2 and VST4, on their way to memory
@@ -38,7 +38,7 @@ class _MveMicroKernel(MicroKernel):
         return llvm("llvm.minnum", dtype, value, splat(high, lanes))
 
 
-class MveVectors(_MveMicroKernel):
+class MveVectors(MveMicroKernel):
     """Four int32 lanes, for all that makes no matrices."""
 
     @property
@@ -63,7 +63,7 @@ class MveVectors(_MveMicroKernel):
         return weights.swapaxes(-1, -2).reshape(weights.shape)
 
 
-class MveProducts(_MveMicroKernel):
+class MveProducts(MveMicroKernel):
     """Scalar sums of sixteen products an instruction."""
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:

@@ -186,6 +186,13 @@ def llvm(name: str, dtype: str, *args: Expr) -> Expr:
     return result
 
 
+def rounded(product: Expr, lanes: int) -> Expr:
+    """A float32 product that is rounded before anything is added to it: left to itself LLVM makes
+    one multiply-add of both, with other bits.
+    """
+    return llvm("llvm.arithmetic.fence", vector("float32", lanes), product)
+
+
 def shuffle(vectors: Sequence[Expr], indices: Sequence[int]) -> Expr:
     """The lanes of `vectors`, laid end to end, at constant `indices`; not more than there are."""
     from tvm import tirx

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Expr, reinterpret, splat, vector
 from edgekiln.targets.isa.float32 import Float32MicroKernel
+from edgekiln.targets.isa.words import ScalarWords
 
 WORD = 4  # bytes of which a dot product takes one word from each side
 
@@ -57,6 +58,10 @@ class GpuFloat32(Float32MicroKernel, GpuMicroKernel):
     """A multiply-add for each product."""
 
 
+class GpuWords(ScalarWords, GpuMicroKernel):
+    """A product in int32 for each two codes."""
+
+
 # Groups of 64: two of NVIDIA's warps, one wave of Adreno's and AMD's, four of Mali's warps; every
 # OpenCL device takes as many (CL_DEVICE_MAX_WORK_GROUP_SIZE of the smallest is 64 and more).
 OPENCL = GpuMicroKernel(
@@ -79,7 +84,19 @@ OPENCL_F32 = GpuFloat32(
     group_threads=64,
     busy=4096,
 )
+OPENCL_W16 = GpuWords(
+    name="opencl_w16",
+    activation="int16",
+    lanes=(1,),
+    byte_lanes=(1,),
+    k_step=1,
+    x_bytes=1,
+    registers=64,
+    group_threads=64,
+    busy=4096,
+)
 # NVIDIA's chips have from 8 multiprocessors (Jetson Orin Nano) to 132 (H100), each with up to 1536
 # or 2048 threads: so many are 32 warps on each of the smallest, two of the largest. Not measured.
 CUDA = replace(OPENCL, name="cuda", busy=8192)
 CUDA_F32 = replace(OPENCL_F32, name="cuda_f32", busy=8192)
+CUDA_W16 = replace(OPENCL_W16, name="cuda_w16", busy=8192)

@@ -37,9 +37,9 @@ class QdqModel:
             self.scales.setdefault(out, self.scales[inputs[0]])
         return out
 
-    def q(self, x: str, scale: float = 0.05, zero: int = 3) -> str:
+    def q(self, x: str, scale: float = 0.05, zero: int = 3, dtype: str = "") -> str:
         """Quantize and dequantize `x`; the integers are named `x_q`, the floats `x_dq`."""
-        s, z = self.const(scale, "float32"), self.const(zero, self.dtype)
+        s, z = self.const(scale, "float32"), self.const(zero, dtype or self.dtype)
         self.scales[f"{x}_dq"] = float(np.float32(scale))
         self.op("QuantizeLinear", x, s, z, out=f"{x}_q")
         return self.op("DequantizeLinear", f"{x}_q", s, z, out=f"{x}_dq")

@@ -34,8 +34,10 @@ TARGETS = (
     "rpi4", "rpi5", "neoverse-v1", "rpi2-armv7", "riscv64-rvv", "x86-64-v2", "cortex-m4",
     "cortex-m7", "cortex-m55", opencl.TARGET,
 )  # fmt: skip
-# Convolutions of one row and residuals; an image that a dense layer and a padded convolution read.
-SEEDS = (214, 415)
+WORDS = 100_000  # from this seed on most codes have 16 bits
+# Convolutions of one row and residuals; an image that a dense layer and a padded convolution read;
+# convolutions, depthwise ones, a sum, a product and a mean of 16 bits.
+SEEDS = (214, 415, WORDS + 7, WORDS + 33)
 MANY = int(os.environ.get("EDGEKILN_FUZZ_CASES", "60"))
 
 Array = NDArray[Any]
@@ -45,7 +47,7 @@ class Drawn:
     """A network, what it is given, and what the program for x86 makes of that."""
 
     def __init__(self, seed: int, home: Path) -> None:
-        self.model, self.home = RandomNet(seed).save(home / "net.onnx"), home
+        self.model, self.home = RandomNet(seed, words=seed >= WORDS).save(home / "net.onnx"), home
         self.compact = bool(seed % 2)
         self.library = self.build(REFERENCE)
         self.runner = AotRunner.open(self.library)
@@ -156,7 +158,8 @@ def test_random_networks_give_the_same_bits_on_every_processor(
 def test_so_do_many_networks(name: str, drawn: Callable[[int], Drawn]) -> None:
     require(name)
     compiled = 0
-    for seed in range(1000, 1000 + MANY):
+    seeds = [*range(1000, 1000 + MANY), *range(WORDS + 1000, WORDS + 1000 + MANY // 3)]
+    for seed in seeds:
         net = drawn(seed)
         verify(net.library, net.model, net.batches).check()
         try:

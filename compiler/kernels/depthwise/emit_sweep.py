@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from edgekiln.compiler.kernels.depthwise.operands import LANE_BYTES, DepthwiseOperands, VectorPlace
+from edgekiln.compiler.kernels.depthwise.operands import DepthwiseOperands, VectorPlace
 from edgekiln.compiler.kernels.depthwise.plan import InterleavedPlan
 from edgekiln.compiler.kernels.tir import let, register, repeat, store
 from edgekiln.targets.isa.expressions import Buffer, Index, load, shuffle
@@ -117,7 +117,7 @@ class _StripPart:
         with repeat(whole) as i:
             seen = self._step(window, let(i * size), size)
             # The window moves right: what the next step has in common with this one stays.
-            count = self.lanes * LANE_BYTES
+            count = self.lanes * self.plan.lane_elements
             for (column, chunk), operand in window.items():
                 store(operand, 0, load(seen[column + plan.ahead(size), chunk], 0, count), count)
         if rest:
@@ -163,7 +163,7 @@ class _StripPart:
     def _multiply(self, lane: Index, row: int, sums: dict[int, Buffer], window: Window) -> None:
         """Add the products of every tap to the sums of a row, by vector of output columns."""
         operands, plan, lanes = self.sweep.operands, self.plan, self.lanes
-        count = lanes * LANE_BYTES
+        count = lanes * plan.lane_elements
         for tap in range(plan.kw):
             for chunk in plan.chunks_of(row):
                 at = operands.factors(
@@ -177,7 +177,7 @@ class _StripPart:
 
     def _interleaved(self, first: Index, column: int, chunk: int) -> Buffer:
         """This part's lanes of a chunk of an image column, in a register."""
-        operands, count = self.sweep.operands, self.lanes * LANE_BYTES
+        operands, count = self.sweep.operands, self.lanes * self.plan.lane_elements
         whole = operands.interleaved(self.at, first, column, chunk, self.rows)
         own = range(self.index * count, (self.index + 1) * count)
         operand = register(self.plan.mk.activation, count)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from edgekiln.compiler.kernels.depthwise.operands import LANE_BYTES, DepthwiseOperands, VectorPlace
+from edgekiln.compiler.kernels.depthwise.operands import DepthwiseOperands, VectorPlace
 from edgekiln.compiler.kernels.tir import let, register, repeat, store
 from edgekiln.targets.isa.expressions import Index, load
 
@@ -38,7 +38,7 @@ class Tiles:
     def _tile(self, at: VectorPlace, start: Index, size: int) -> None:
         """Emit `size` vectors of output columns from the column `start` on."""
         operands, plan, lanes = self.operands, self.operands.plan, at.vector.lanes
-        mk, count = plan.mk, lanes * LANE_BYTES
+        mk, count = plan.mk, lanes * plan.lane_elements
         sums = [register("int32", lanes) for _ in range(size)]
         first = operands.first(at, start)
         for column, uses in plan.uses(size).items():

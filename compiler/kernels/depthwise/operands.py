@@ -8,8 +8,6 @@ from edgekiln.compiler.kernels.epilogue.base import Epilogue
 from edgekiln.compiler.kernels.tir import let
 from edgekiln.targets.isa.expressions import Buffer, Expr, Index, load, shuffle
 
-LANE_BYTES = 4  # of the operands of a dot product
-
 
 @dataclass(frozen=True, kw_only=True)
 class VectorPlace:
@@ -52,8 +50,8 @@ class DepthwiseOperands:
         plan = self.plan
         # The weights of a vector: [step][tap][lane][k_step].
         place = plan.steps.index(step) * plan.kw + tap
-        vector = lane * (len(plan.steps) * plan.kw * LANE_BYTES)
-        return vector + (place * lanes + start) * LANE_BYTES
+        vector = lane * (len(plan.steps) * plan.kw * plan.lane_elements)
+        return vector + (place * lanes + start) * plan.lane_elements
 
     def finish(self, at: VectorPlace, lane: Index, row: int, column: Index, sums: Expr) -> None:
         """Store the results of a vector of pixels from `column` on, in a row of the band."""

@@ -46,6 +46,7 @@ class InterleavedPlan:
         rows: of a band.
         steps: the chunks that each row of a band needs.
         columns: vectors of output columns that a tile, or a step of a sweep, computes.
+        lane_elements: of a lane of an operand of a dot product, which is a word of four bytes.
         together: pixels in a vector.
         layout: the vectors of channels, or of the channels of several pixels.
     """
@@ -54,6 +55,7 @@ class InterleavedPlan:
         self.conv, self.mk = conv, mk
         self.kh: int = conv.weight.shape[2]
         self.kw: int = conv.weight.shape[3]
+        self.lane_elements = 4 // np.dtype(mk.activation).itemsize
         # Wider vectors would leave too few registers for columns.
         most = max(lanes for lanes in mk.lanes if mk.width(lanes) <= mk.depthwise_registers)
         if conv.tile and conv.tile.lanes:

@@ -11,7 +11,7 @@ from edgekiln.compiler.kernels.epilogue.base import Epilogue, PerLane
 from edgekiln.compiler.kernels.epilogue.scales import ratio
 from edgekiln.compiler.kernels.epilogue.store import store_lanes
 from edgekiln.compiler.kernels.epilogue.sums import START, ResidualOperand
-from edgekiln.compiler.kernels.numbers import all_codes
+from edgekiln.compiler.kernels.numbers import all_codes, codes_of, most_steps
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Clip
 from edgekiln.targets.isa.expressions import (
@@ -23,8 +23,6 @@ from edgekiln.targets.isa.expressions import (
     shuffle,
     splat,
 )
-
-_MOST_STEPS = 255.0  # that a code can be from its zero point
 
 
 class CodesEpilogue(Epilogue):
@@ -81,7 +79,7 @@ class CodesEpilogue(Epilogue):
         value = self._scaled(acc, at, lanes)
         if other is not None:
             value = self._plus_residual(value, other, lanes, order)
-        codes = self.mk.quantize(value, self._clip(), lanes, order)
+        codes = codes_of(self.mk, value, self._clip(), self._y.dtype, lanes, order)
         store_lanes(self._out, y, codes, self._y.dtype, lanes, valid)
 
     def _scaled(self, acc: Expr, at: Index, lanes: int) -> Expr:
@@ -127,9 +125,10 @@ def _steps(clip: tuple[float, float], zero_point: int) -> list[np.float32]:
 
 
 def is_bounded(y: Nhwc, mult: NDArray[np.float32], residual: ResidualOperand | None) -> bool:
-    """Whether no value before clipping reaches 2³¹: |sum| ≤ 2³¹, |code - zero point| ≤ 255."""
+    """Whether no value before clipping reaches 2³¹: |sum| ≤ 2³¹, and steps are as many as codes."""
     if residual:
         # Both terms are codes times a ratio of scales.
         scales = residual.scale, residual.tensor.scale
-        return _MOST_STEPS * sum(float(ratio(scale, y.scale)) for scale in scales) < 2.0**31
+        most = max(most_steps(y.dtype), most_steps(residual.tensor.dtype))
+        return most * sum(float(ratio(scale, y.scale)) for scale in scales) < 2.0**31
     return float(mult.astype(np.float64).max()) < 1.0

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.kernels.builder import KernelBuilder
-from edgekiln.compiler.kernels.recurrent.cell import CellValues, place, rounded
+from edgekiln.compiler.kernels.recurrent.cell import CellValues, place
 from edgekiln.compiler.kernels.recurrent.kernel import RecurrentKernel
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tir import (
@@ -36,6 +36,7 @@ from edgekiln.targets.isa.expressions import (
     const,
     load,
     reinterpret,
+    rounded,
 )
 from edgekiln.targets.isa.gpu import WORD, call
 

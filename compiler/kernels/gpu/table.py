@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from edgekiln.compiler.ir.tensor import BYTES
 from edgekiln.compiler.kernels.binary import BinaryKernel
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.convert import DequantizeKernel, HalfAwayKernel, QuantizeKernel
@@ -58,6 +59,6 @@ class BuiltKernel(Protocol):
 
 def built(kernel: BuiltKernel, mk: MicroKernel) -> Kernel:
     """Build a kernel in the form that suits the chip."""
-    forms = FORMS if mk.activation == "float32" else {**FORMS, **FORMS_OF_CODES}
+    forms = {**FORMS, **FORMS_OF_CODES} if mk.activation in BYTES else FORMS
     form = forms.get(type(kernel)) if mk.group else None
     return kernel.build(mk) if form is None else form(kernel, mk)

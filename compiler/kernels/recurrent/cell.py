@@ -15,22 +15,14 @@ from edgekiln.targets.isa.expressions import (
     cast,
     const,
     float_const,
-    llvm,
+    rounded,
     splat,
-    vector,
 )
 
 HALF = functions.PLACES * functions.REST // 2  # the place of 0
 _RISE_BITS = 11  # of an entry of the table; above them lies the level
 _REST_BITS = functions.REST.bit_length() - 1
 _UNIT = 2.0 ** -(functions.FRACTION_BITS + _REST_BITS)  # of what is interpolated
-
-
-def rounded(product: Expr, lanes: int) -> Expr:
-    """A float32 product that is rounded before anything is added to it: left to itself LLVM makes
-    one multiply-add of both, with other bits.
-    """
-    return llvm("llvm.arithmetic.fence", vector("float32", lanes), product)
 
 
 def place(mk: MicroKernel, steps: Expr, lanes: int) -> Expr:

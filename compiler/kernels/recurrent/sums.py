@@ -15,7 +15,7 @@ from edgekiln.compiler.kernels.epilogue.base import Epilogue, PerLane
 from edgekiln.compiler.kernels.epilogue.finish import SumsFinish
 from edgekiln.compiler.kernels.epilogue.store import store_lanes
 from edgekiln.compiler.kernels.epilogue.sums import folded_bias
-from edgekiln.compiler.kernels.recurrent.cell import place, rounded
+from edgekiln.compiler.kernels.recurrent.cell import place
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import (
     Buffer,
@@ -26,6 +26,7 @@ from edgekiln.targets.isa.expressions import (
     inverse,
     load,
     reinterpret,
+    rounded,
     shuffle,
 )
 

@@ -5,9 +5,10 @@ from edgekiln.compiler.ir.moves import Concat, Requantize
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import onnx_op
 from edgekiln.compiler.ir.ops import Binary, BinaryFunction
-from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.ir.tensor import WORD, Tensor
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.walk import OperatorEpilogue
+from edgekiln.compiler.passes.words import widened
 
 
 def add(rw: Rewriter, node: Node) -> str | None:
@@ -48,6 +49,8 @@ def _binary(rw: Rewriter, node: Node, function: BinaryFunction) -> str | None:
     a, b = (rw.operand(name, len(shape)) for name in node.inputs)
     if a is None or b is None:
         return "one of its inputs is not quantized"
+    if WORD in (a.dtype, b.dtype):
+        a, b = (_wide(rw, each) for each in (a, b))
     # The kernel broadcasts its second operand; all but these may be turned round.
     if a.elements < b.elements and function not in ("div", "prelu"):
         a, b = b, a
@@ -60,6 +63,14 @@ def _binary(rw: Rewriter, node: Node, function: BinaryFunction) -> str | None:
     op = Binary(function=function, finish=epilogue.finish)
     rw.make(op, (a.name, b.name), epilogue.output)
     return None
+
+
+def _wide(rw: Rewriter, x: Tensor) -> Tensor:
+    """An operand as codes of 16 bits, for kernels take two of one type."""
+    made, wide = widened(rw, x)
+    if made is not None:
+        rw.emit(made)
+    return wide
 
 
 def broadcasts(a: Tensor, b: Tensor) -> bool:

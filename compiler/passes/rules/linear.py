@@ -12,7 +12,7 @@ from edgekiln.compiler.ir.linear import Conv2d, Dense, MatMul
 from edgekiln.compiler.ir.moves import Pad, Reshape
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import onnx_op
-from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.ir.tensor import WORD, Tensor
 from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.passes.numbers import Weights
 from edgekiln.compiler.passes.rewriter import Rewriter
@@ -125,6 +125,8 @@ def _product(rw: Rewriter, node: Node) -> str | None:
     a, b = (rw.operand(name, len(shape)) for name in node.inputs)
     if a is None or b is None:
         return "one of its inputs is not quantized"
+    if WORD in (a.dtype, b.dtype):
+        return "a product of two activations, one of 16 bits, has no integer kernel"
     # No operand is broadcast along axes that it lacks: kernels have as many loops for both.
     if not len(a.shape) == len(b.shape) == len(shape) >= 2:
         return f"a product of shapes {a.shape} and {b.shape} has no {rw.numbers.kernel}"

@@ -9,7 +9,7 @@ from edgekiln.compiler.ir.codes import Table
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.ops import ChannelLookup, Lookup
 from edgekiln.compiler.ir.reference import evaluate
-from edgekiln.compiler.ir.tensor import QMAX, QMIN
+from edgekiln.compiler.ir.tensor import BYTES, QMAX, QMIN
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.passes.rewriter import Rewriter
 
@@ -35,6 +35,8 @@ def lookup(rw: Rewriter, q: Node) -> bool:
     if region is None:
         return False
     x = rw.graph.tensors[rw.view[region.root]]
+    if not {x.dtype, rw.quantized_dtype(q)} <= BYTES:
+        return False
     assert x.quant is not None
     codes = np.arange(QMIN[x.dtype], QMAX[x.dtype] + 1)
     values = ((codes - x.quant.zero_point) * np.float32(x.quant.scale)).astype(np.float32)

@@ -75,8 +75,13 @@ RULES: Mapping[str, Rule] = {
 
 def integer_rule(node: Node) -> Rule | None:
     """The rule that makes an integer operation of an ONNX operator, if it has one of its own."""
+    return RULES.get(integer_rule_name(node))
+
+
+def integer_rule_name(node: Node) -> str:
+    """The name of that rule; "" for none."""
     op = onnx_op(node)
-    return RULES.get(operators.integer_form(op.op_type, op.domain))
+    return operators.integer_form(op.op_type, op.domain)
 
 
 def float_rule(node: Node) -> Rule | None:

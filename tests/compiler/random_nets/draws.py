@@ -29,11 +29,16 @@ class Value:
 
 
 class Draws:
-    """A model that grows, its values, and what is drawn for it."""
+    """A model that grows, its values, and what is drawn for it.
 
-    def __init__(self, seed: int) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.model = QdqModel(seed=seed, dtype=self.any_of(("int8", "int8", "uint8")))
+    Args:
+        words: most codes have 16 bits.
+    """
+
+    def __init__(self, seed: int, words: bool = False) -> None:
+        self.rng, self.words = np.random.default_rng(seed), words
+        dtype = self.any_of(("int8", "int8", "uint8"))
+        self.model = QdqModel(seed=seed, dtype=dtype, opset=21 if words else 20)
         self.low = -128 if self.model.dtype == "int8" else 0
         self.values: list[Value] = []
         self.ends: list[str] = []  # results that no operator takes
@@ -101,7 +106,11 @@ class Draws:
     def quantized(
         self, name: str, shape: tuple[int, ...], scale: float, zero: int | None = None
     ) -> Value:
-        out = self.model.q(name, scale, self.zero() if zero is None else zero)
+        if self.words and zero is None and self.yes(0.8):
+            zero = self.any_of((0, 0, 0, self.upto(500, -500)))
+            out = self.model.q(name, scale / 200, zero, "int16")
+        else:
+            out = self.model.q(name, scale, self.zero() if zero is None else zero)
         _, s, z = self.model.nodes[-1].input
         return Value(out, shape, scale, (s, z))
 

@@ -12,10 +12,11 @@ class RandomNet(Products, Moves):
 
     Args:
         steps: operators, or small groups of them, at most; some when None.
+        words: most codes have 16 bits.
     """
 
-    def __init__(self, seed: int, steps: int | None = None) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int, steps: int | None = None, words: bool = False) -> None:
+        super().__init__(seed, words)
         for number in range(self.any_of((1, 1, 1, 2))):
             self.input(f"x{number}")
         for _ in range(steps or self.upto(7, 2)):
