@@ -33,11 +33,11 @@ def price(
         trial_s: length of a trial.
 
     Returns:
-        None where no layer stayed float for it: corrections cost nothing, they are other weights.
+        None where all layers have 8 bits for all that: corrections cost nothing, being weights.
     """
     ladders = [step.ladder for step in steps if step.stage == "quantize" and step.ladder]
-    floats = ladders[-1].float_layers if ladders else ()
-    if not floats or real is None:
+    floats, wide = (ladders[-1].float_layers, ladders[-1].wide_layers) if ladders else ((), ())
+    if not (floats or wide) or real is None:
         return None
     plain = run_stage(
         "quantize", real, None, max_drop=(), min_sqnr=None, validation="", accept_sqnr=LOST_DB
@@ -49,6 +49,7 @@ def price(
         measured, _ = scoring.latencies(target, bundle.path, (), trial_s)
     return DropPrice(
         float_layers=floats,
+        wide_layers=wide,
         bytes=_bytes(lib),
         plain_bytes=_bytes(plain_lib),
         median_s=latencies[0].median_s if latencies else None,

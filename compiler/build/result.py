@@ -55,6 +55,7 @@ class DropPrice:
     float_layers: tuple[str, ...]
     bytes: int  # code and weights
     plain_bytes: int
+    wide_layers: tuple[str, ...] = ()  # whose activations have 16 bits
     median_s: float | None = None  # of a call; None where it cannot be measured
     plain_median_s: float | None = None
 

@@ -147,13 +147,14 @@ def _target(target: TargetResult, precision: str, console: "Console") -> None:
 
 def _price(price: DropPrice) -> str:
     """What the limit cost, against the program without it."""
-    floats = counted(len(price.float_layers), "layer")
+    kinds = ((price.float_layers, "in float"), (price.wide_layers, "in 16 bits"))
+    layers = " and ".join(f"{counted(len(each), 'layer')} {how}" for each, how in kinds if each)
     paid = [f"{price.bytes - price.plain_bytes:+,} bytes"]
     if price.median_s is not None and price.plain_median_s is not None:
         more_s = price.median_s - price.plain_median_s
         share = more_s / price.plain_median_s
         paid.insert(0, f"{more_s * 1e6:+,.1f} µs ({share:+.0%})")
-    return f"price of the limit: {floats} in float, {', '.join(paid)}"
+    return f"price of the limit: {layers}, {', '.join(paid)}"
 
 
 def _latencies(rows: tuple[Latency, ...]) -> "Table":

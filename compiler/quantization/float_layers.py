@@ -1,12 +1,15 @@
-"""Which layers stay float so that a limit is met: the fewest and the cheapest that suffice."""
+"""Which layers are made more exact so that a limit is met, in 16 bits or in float: the fewest and
+the cheapest that suffice.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgekiln.compiler.quantization.judge import Judge, Verdict
 from edgekiln.compiler.quantization.scheme import Scheme
 from edgekiln.compiler.quantization.sensitivity import QuantizedUnit, units
+from edgekiln.compiler.quantization.wide_codes import WIDE_BITS
 from edgekiln.runtime.text import counted
 
 if TYPE_CHECKING:
@@ -16,53 +19,89 @@ if TYPE_CHECKING:
 # written and read in four bytes instead of one and converted on both sides.
 _MACS_AN_ELEMENT = 8
 _TRIALS = 8  # at most, of layers that might become integer again
+# What a layer takes more than in 8 bits, in times of that: an instruction has a half, or a quarter
+# of the products.
+_MORE_WIDE, _MORE_FLOAT = 1, 3
+
+
+class Change(NamedTuple):
+    """What becomes of layers."""
+
+    how: str
+    make: Callable[[Scheme, frozenset[str]], Scheme]  # by the names of their nodes
+    more: int  # that they take
+
+
+LEFT_FLOAT = Change("float", lambda s, nodes: replace(s, floats=s.floats | nodes), _MORE_FLOAT)
+WIDENED = Change("in 16 bits", lambda s, nodes: replace(s, wide=s.wide | nodes), _MORE_WIDE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FloatChoice:
-    """A scheme with layers that stay float, its int8 model, and what that is worth."""
+class Base:
+    """What layers are to be changed of."""
+
+    scheme: Scheme
+    signal_db: Mapping[str, float]  # SQNR of the outputs, by the one layer that is quantized
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerChoice:
+    """A scheme with layers that are more exact, its int8 model, and what that is worth."""
 
     scheme: Scheme
     layers: tuple[str, ...]
-    cost: int  # see `_MACS_AN_ELEMENT`
+    price: int  # of layers that are more exact, see `_MACS_AN_ELEMENT`, above that in 8 bits
     quantized: "onnx.ModelProto"
     verdict: Verdict
 
 
 def cheapest(
-    scheme: Scheme,
+    base: Base,
     judge: Judge,
-    signal_db: Mapping[str, float],
     meets: Callable[[Verdict], bool],
     advance: Callable[[str], None],
-) -> FloatChoice | None:
-    """Leave layers float until `meets` holds: by their noise, and by their noise for what they
-    cost; of the two sets the one that costs less, without what it can do without.
+    change: Change = LEFT_FLOAT,
+) -> LayerChoice | None:
+    """Change layers until `meets` holds: by their noise, and by their noise for what they cost; of
+    the two sets the one that costs less, without what it can do without.
 
     Args:
-        scheme: how the model is quantized.
+        base: how the model is quantized.
         judge: of its float model.
-        signal_db: SQNR of its outputs, by the name of the one layer that is quantized.
         meets: whether a model is good enough.
         advance: is told what is tried.
+        change: what becomes of them.
 
     Returns:
         What loses least when no set of layers suffices, all but one of them included; None where
         there is but one.
     """
-    layers = {unit.name: unit for unit in units(scheme)}
-    noise = {name: 10.0 ** (-each_db / 10.0) for name, each_db in signal_db.items()}
+    layers = {unit.name: unit for unit in units(base.scheme)}
+    noise = {name: 10.0 ** (-each_db / 10.0) for name, each_db in base.signal_db.items()}
     by_noise = sorted(layers, key=lambda name: -noise[name])
     price = {name: noise[name] / _cost(unit) for name, unit in layers.items()}
     by_price = sorted(layers, key=lambda name: -price[name])
-    search = _Search(scheme, judge, layers, meets, advance)
+    search = _Search(base.scheme, judge, layers, meets, advance, change)
     found = [search.first_of(order) for order in dict.fromkeys((tuple(by_noise), tuple(by_price)))]
     enough = [choice for choice in found if choice is not None and meets(choice.verdict)]
     if not enough:
         return next((choice for choice in found if choice is not None), None)
-    least = min(enough, key=lambda choice: choice.cost)
+    least = min(enough, key=lambda choice: choice.price)
     # First those that give back most for the noise that they bring.
     return search.without_spare(least, sorted(least.layers, key=lambda name: price[name]))
+
+
+def cheapest_in_float(
+    bases: Sequence[Base],
+    judge: Judge,
+    meets: Callable[[Verdict], bool],
+    advance: Callable[[str], None],
+) -> LayerChoice | None:
+    """What `cheapest` finds for the base that leads to the cheapest model."""
+    choices = [cheapest(base, judge, meets, advance) for base in bases]
+    found = [choice for choice in choices if choice is not None]
+    enough = [choice for choice in found if meets(choice.verdict)]
+    return min(enough or found, key=lambda choice: choice.price, default=None)
 
 
 def _cost(unit: QuantizedUnit) -> int:
@@ -79,12 +118,13 @@ class _Search:
         layers: dict[str, QuantizedUnit],
         meets: Callable[[Verdict], bool],
         advance: Callable[[str], None],
+        change: Change,
     ) -> None:
         self._scheme, self._judge, self._layers = scheme, judge, layers
-        self._meets, self._advance = meets, advance
-        self._known: dict[frozenset[str], FloatChoice] = {}
+        self._meets, self._advance, self._change = meets, advance, change
+        self._known: dict[frozenset[str], LayerChoice] = {}
 
-    def first_of(self, order: Sequence[str]) -> FloatChoice | None:
+    def first_of(self, order: Sequence[str]) -> LayerChoice | None:
         """The shortest beginning of `order` that is enough, if a longer one is, too; else all but
         the last.
         """
@@ -105,7 +145,7 @@ class _Search:
                 least = middle
         return self._tried(order[:most])
 
-    def without_spare(self, choice: FloatChoice, order: Sequence[str]) -> FloatChoice:
+    def without_spare(self, choice: LayerChoice, order: Sequence[str]) -> LayerChoice:
         """The choice without the layers that are not needed, of the first of `order`."""
         for name in order[:_TRIALS]:
             rest = [each for each in choice.layers if each != name]
@@ -116,17 +156,24 @@ class _Search:
     def _enough(self, names: Sequence[str]) -> bool:
         return self._meets(self._tried(names).verdict)
 
-    def _tried(self, names: Sequence[str]) -> FloatChoice:
+    def _price(self, names: frozenset[str]) -> int:
+        cost = {name: _cost(unit) for name, unit in self._layers.items()}
+        changed = sum(cost[name] for name in names)
+        others = sum(cost.values()) - changed
+        wide = self._scheme.activation_bits == WIDE_BITS
+        return self._change.more * changed + (_MORE_WIDE * others if wide else 0)
+
+    def _tried(self, names: Sequence[str]) -> LayerChoice:
         key = frozenset(names)
         if key not in self._known:
-            self._advance(f"{counted(len(key), 'layer')} float")
-            nodes = {node for name in names for node in self._layers[name].nodes}
-            scheme = replace(self._scheme, floats=self._scheme.floats | nodes)
+            nodes = frozenset(node for name in names for node in self._layers[name].nodes)
+            scheme = self._change.make(self._scheme, nodes)
+            self._advance(f"{counted(len(key), 'layer')} {self._change.how}")
             quantized = scheme.quantized()
-            self._known[key] = FloatChoice(
+            self._known[key] = LayerChoice(
                 scheme=scheme,
                 layers=tuple(name for name in self._layers if name in key),
-                cost=sum(_cost(self._layers[name]) for name in names),
+                price=self._price(key),
                 quantized=quantized,
                 verdict=self._judge.verdict(quantized),
             )

@@ -2,14 +2,14 @@
 
 The steps go from what costs nothing to what costs most: the model as it is; the residual sums of a
 transformer in float, which cost next to nothing and give more than what follows, and then what its
-blocks compute between two products; corrections;
-learned rounding; training, where the caller brings it; the fewest and cheapest layers in float,
-which come last because enough of them always suffice. What is kept is decided on validation
-samples: a correction by the signal to noise of the outputs, the end by the task's own measure, or,
-without labels, by the signal to noise alone.
+blocks compute between two products; corrections; learned rounding; training, where the caller
+brings it; the fewest and cheapest layers whose activations have 16 bits, where these suffice; the
+fewest and cheapest in float, which come last because enough of them always suffice. What is kept is
+decided on validation samples: a correction by the signal to noise of the outputs, the end by the
+task's own measure, or, without labels, by the signal to noise alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -21,9 +21,16 @@ from edgekiln.compiler.quantization.corrections import (
     Workbench,
     migrated,
 )
-from edgekiln.compiler.quantization.float_layers import cheapest
+from edgekiln.compiler.quantization.float_layers import (
+    WIDENED,
+    Base,
+    LayerChoice,
+    cheapest,
+    cheapest_in_float,
+)
 from edgekiln.compiler.quantization.judge import Judge, QualityLimits, Verdict
 from edgekiln.compiler.quantization.ladder_record import (
+    IN_16_BITS,
     IN_FLOAT,
     Ladder,
     LayerSensitivity,
@@ -33,7 +40,8 @@ from edgekiln.compiler.quantization.ladder_record import (
 from edgekiln.compiler.quantization.products import with_real_weights
 from edgekiln.compiler.quantization.residual_sums import inner_activations, residual_sums
 from edgekiln.compiler.quantization.scheme import Scheme
-from edgekiln.compiler.quantization.sensitivity import sensitivities
+from edgekiln.compiler.quantization.sensitivity import sensitivities, units
+from edgekiln.compiler.quantization.wide_codes import WIDE_BITS
 
 if TYPE_CHECKING:
     import onnx
@@ -58,6 +66,11 @@ class Attempt:
     quantized: "onnx.ModelProto"
     verdict: Verdict
     float_layers: tuple[str, ...] = ()
+
+    @property
+    def wide_layers(self) -> tuple[str, ...]:
+        """Those whose activations have 16 bits."""
+        return tuple(each.name for each in units(self.scheme) if self.scheme.is_wide(each.name))
 
 
 @dataclass
@@ -92,7 +105,11 @@ class Climb:
                 # Of what was corrected, which has other weak places than what was not; asked of
                 # every layer, which takes long, only where layers have to be chosen.
                 sensitivity = self._sensitivity(base.scheme)
-                now = self._in_float(now, base, sensitivity)
+                signal_db = {each.name: self._signal_db(each) for each in sensitivity}
+                begin = Base(scheme=base.scheme, signal_db=signal_db)
+                now, wide = self._in_16_bits(now, begin)
+                if not self._surely(now.verdict):
+                    now = self._in_float(now, base, [begin, *self._wide_base(base, wide)])
         chosen = self._chosen(now)
         ladder = Ladder(
             limits=self.limits.lost,
@@ -171,30 +188,51 @@ class Climb:
             self._note(bound, kept=False)
         return helps
 
-    def _in_float(
-        self, now: Attempt, base: Attempt, sensitivity: Sequence[LayerSensitivity]
-    ) -> Attempt:
-        """The base with layers in float if that suffices."""
-        choice = cheapest(
-            base.scheme,
-            self.judge,
-            {each.name: self._signal_db(each) for each in sensitivity},
-            self._surely,
-            lambda what: self.bench.calibration.advance(0, 0, what),
-        )
+    def _advance(self, what: str) -> None:
+        self.bench.calibration.advance(0, 0, what)
+
+    def _in_16_bits(self, now: Attempt, base: Base) -> tuple[Attempt, Attempt]:
+        """The base with activations in 16 bits where that suffices, of all layers or of some; and
+        with those of all.
+        """
+        scheme = replace(base.scheme, activation_bits=WIDE_BITS)
+        every = self._attempt(IN_16_BITS, scheme, scheme.quantized())
+        found, suffices = every, self._surely(every.verdict)
+        if suffices:
+            choice = cheapest(base, self.judge, self._surely, self._advance, WIDENED)
+            if choice is not None and self._surely(choice.verdict):
+                found = self._chose(IN_16_BITS, every, choice)
+        self._note(found, kept=suffices)
+        return (found if suffices else now), every
+
+    def _wide_base(self, base: Attempt, wide: Attempt) -> list[Base]:
+        """All layers in 16 bits, where that is much, though not enough: fewer are in float then."""
+        gain_db = self._signal_db(wide.verdict) - self._signal_db(base.verdict)
+        if gain_db < _HALF_DB:
+            return []
+        found = self._sensitivity(wide.scheme)
+        signal_db = {each.name: self._signal_db(each) for each in found}
+        return [Base(scheme=wide.scheme, signal_db=signal_db)]
+
+    def _in_float(self, now: Attempt, base: Attempt, bases: list[Base]) -> Attempt:
+        """One of the bases with layers in float if that suffices."""
+        choice = cheapest_in_float(bases, self.judge, self._surely, self._advance)
         if choice is None:
             return now
-        found = Attempt(
-            rung=IN_FLOAT,
-            scheme=choice.scheme,
-            quantized=choice.quantized,
-            verdict=choice.verdict,
-            float_layers=(*base.float_layers, *choice.layers),
-        )
-        self._tried.append(found)
+        found = self._chose(IN_FLOAT, base, choice)
         suffices = self._surely(found.verdict)
         self._note(found, kept=suffices)
         return found if suffices else now
+
+    def _chose(self, rung: str, base: Attempt, choice: LayerChoice) -> Attempt:
+        """What a choice of layers makes of the base."""
+        in_float = (*base.float_layers, *choice.layers) if rung == IN_FLOAT else base.float_layers
+        found = Attempt(
+            rung=rung, scheme=choice.scheme, quantized=choice.quantized, verdict=choice.verdict,
+            float_layers=in_float,
+        )  # fmt: skip
+        self._tried.append(found)
+        return found
 
     def _trained(self, now: Attempt, retrain: Retrain) -> Attempt:
         """The trained one if that suffices; its scheme stays that of what it was made of."""
@@ -238,7 +276,8 @@ class Climb:
         return sensitivities(scheme, self.probe, "only", self.bench.advance("sensitivity"))
 
     def _note(self, found: Attempt, *, kept: bool) -> None:
-        macs = macs_by_node(found.scheme.model) if found.float_layers else {}
+        exact = found.float_layers + found.wide_layers
+        macs = macs_by_node(found.scheme.model) if exact else {}
         self.rungs.append(
             Rung(
                 name=found.rung,
@@ -249,6 +288,8 @@ class Climb:
                 weight_bytes=onnx_costs(found.quantized).weight_bytes,
                 float_layers=found.float_layers,
                 float_macs=sum(macs[layer] for layer in found.float_layers),
+                wide_layers=found.wide_layers,
+                wide_macs=sum(macs[layer] for layer in found.wide_layers),
                 least_db=found.verdict.least_db,
             )
         )

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import onnx
 
 _KEY = "edgekiln.ladder"  # among the model's properties
-IN_FLOAT = "layers in float"  # the step that chooses them
+# The steps that choose layers.
+IN_FLOAT, IN_16_BITS = "layers in float", "layers in 16 bits"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,8 @@ class Rung:
     weight_bytes: int  # of all weights as they are stored
     float_layers: tuple[str, ...] = ()
     float_macs: int = 0  # multiply-accumulates of these, of one sample
+    wide_layers: tuple[str, ...] = ()  # whose activations have 16 bits
+    wide_macs: int = 0
     least_db: float | None = None  # SQNR of the output that keeps least
 
 
@@ -78,7 +81,16 @@ class Ladder:
     @property
     def float_layers(self) -> tuple[str, ...]:
         """The layers that stay float in the model that was chosen."""
-        return next(rung.float_layers for rung in self.rungs if rung.name == self.chosen)
+        return self._of_chosen.float_layers
+
+    @property
+    def wide_layers(self) -> tuple[str, ...]:
+        """The layers whose activations have 16 bits in the model that was chosen."""
+        return self._of_chosen.wide_layers
+
+    @property
+    def _of_chosen(self) -> Rung:
+        return next(rung for rung in self.rungs if rung.name == self.chosen)
 
 
 def finite_losses(lost: Mapping[str, float]) -> dict[str, float | None]:
@@ -105,13 +117,22 @@ def ladder_notes(ladder: Ladder, float_scores: Sequence[Measured]) -> list[str]:
         )
         shown = [f"{names} {lost}"] if judged else []
         sqnr_db = rung.sqnr_db if ladder.min_sqnr_db is None else rung.least_db
-        count = len(rung.float_layers)
-        step = f"{counted(count, 'layer')} in float" if rung.name == IN_FLOAT else rung.name
         notes.append(
-            f"{', '.join([*limits, step])}: {', '.join([*shown, f'SQNR {sqnr_db:.1f} dB'])} "
+            f"{', '.join([*limits, _step(rung)])}: {', '.join([*shown, f'SQNR {sqnr_db:.1f} dB'])} "
             f"on {ladder.samples:,} validation samples" + ("" if rung.kept else ", undone")
         )
     return notes
+
+
+def _step(rung: Rung) -> str:
+    """What a step does, with how many layers it chose."""
+    if rung.name not in (IN_FLOAT, IN_16_BITS):
+        return rung.name
+    wide = f"{counted(len(rung.wide_layers), 'layer')} in 16 bits"
+    if rung.name == IN_16_BITS:
+        return wide
+    floats = f"{counted(len(rung.float_layers), 'layer')} in float"
+    return f"{floats}, {len(rung.wide_layers):,} in 16 bits" if rung.wide_layers else floats
 
 
 def _lost(score: Measured, rung: Rung) -> str:

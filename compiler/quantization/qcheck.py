@@ -146,16 +146,23 @@ class _Graph:
         if name in self.outputs or not readers:
             return True
         maker = self.makers[name]
-        if _weights(maker) is not None and all(r.op_type != QUANTIZE for r in readers):
-            return all(each.name in self.spared or self._leads_to_output(each) for each in readers)
-        return all(
-            reader.op_type == QUANTIZE
-            or (
-                (_is_clip(reader) or self._joins(maker, reader))
-                and self._ends_in_q(reader.output[0])
-            )
-            for reader in readers
-        )
+        coded = [self._makes_codes(maker, reader) for reader in readers]
+        if _weights(maker) is not None and not any(coded):
+            return all(self._takes_floats(each) for each in readers)
+        return all(coded)
+
+    def _takes_floats(self, reader: "onnx.NodeProto") -> bool:
+        """Whether it is spared, on the way to an output, or a function that the same kernel ends
+        with.
+        """
+        is_function = operators.unary(reader.op_type) and len(operators.data_operands(reader)) == 1
+        is_function = is_function and self._ends_in_q(reader.output[0])
+        return reader.name in self.spared or self._leads_to_output(reader) or is_function
+
+    def _makes_codes(self, maker: "onnx.NodeProto", reader: "onnx.NodeProto") -> bool:
+        """Whether the reader is Q, or has it behind it and joins the maker."""
+        joins = _is_clip(reader) or self._joins(maker, reader)
+        return reader.op_type == QUANTIZE or (joins and self._ends_in_q(reader.output[0]))
 
     def _joins(self, maker: "onnx.NodeProto", reader: "onnx.NodeProto") -> bool:
         """Whether the reader is the maker's saturation, or both become one table."""

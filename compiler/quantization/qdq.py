@@ -168,6 +168,36 @@ def _inside_functions(facts: ModelFacts, nodes: "Iterable[onnx.NodeProto]") -> f
     return frozenset(inside)
 
 
+def clipped(model: "onnx.ModelProto") -> frozenset[str]:
+    """What a ReLU or a Clip makes, whose work codes may do that saturate where it does."""
+    nodes = model.graph.node
+    return frozenset(
+        each.output[0]
+        for each in nodes
+        if operators.integer_form(each.op_type, each.domain) == "clip"
+    )
+
+
+def read_by_functions(
+    model: "onnx.ModelProto", nodes: "Iterable[onnx.NodeProto]"
+) -> frozenset[str]:
+    """The tensors that only functions of one value read, of which each computes a number alone."""
+    facts, names = facts_of(model), {node.name for node in nodes}
+    readers: dict[str, set[str]] = {}
+    for parts in functions_of_one_value(facts, names):
+        readers.setdefault(parts.x, set()).update(node.name for node in parts.nodes)
+    for node in model.graph.node:
+        data = [name for name in node.input if name and name not in facts.constants]
+        is_function = operators.unary(node.op_type, node.domain) and len(data) == 1
+        if is_function and operators.integer_form(node.op_type, node.domain) != "clip":
+            readers.setdefault(data[0], set()).add(node.name)
+    return frozenset(
+        name
+        for name, functions in readers.items()
+        if name not in facts.outputs and {node.name for node in facts.readers[name]} <= functions
+    )
+
+
 def _coded_states(model: "onnx.ModelProto", nodes: "Iterable[onnx.NodeProto]") -> frozenset[str]:
     """The outputs that the next call reads as codes: of states that quantized nodes alone read."""
     inside = {node.name for node in nodes}

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgekiln.compiler.onnx_model.rewriting import facts_of
 from edgekiln.compiler.quantization import qdq, recurrent_codes
 from edgekiln.compiler.quantization.idle_moves import without_idle_moves
@@ -15,9 +18,11 @@ from edgekiln.compiler.quantization.products import (
     ModelWeights,
     RoundedWeights,
     products,
+    real_biases,
 )
 from edgekiln.compiler.quantization.ranges import Range
 from edgekiln.compiler.quantization.weight_scales import biases_alone, peak_scales, rounded_anew
+from edgekiln.compiler.quantization.wide_codes import ACTIVATION_BITS, WIDE_BITS, with_wide_codes
 
 if TYPE_CHECKING:
     import onnx
@@ -33,6 +38,8 @@ class Scheme:
     floats: frozenset[str] = frozenset()  # nodes that stay float besides
     weight_bits: int = WEIGHT_BITS  # of the weights of products
     embedding_bits: int = WEIGHT_BITS  # of the rows of tables: all, or `NARROW_BITS`
+    activation_bits: int = ACTIVATION_BITS  # of all activations; or `WIDE_BITS`
+    wide: frozenset[str] = frozenset()  # nodes whose activations have `WIDE_BITS` besides
     # By node: weights that are not rounded to the nearest code.
     weights: Mapping[str, RoundedWeights] = field(default_factory=dict)
 
@@ -68,6 +75,10 @@ class Scheme:
         return frozenset(
             node.name for node in nodes if not far.isdisjoint((*node.input, *node.output))
         )
+
+    def is_wide(self, node: str) -> bool:
+        """Whether what a node reads and gives has 16 bits, if it is of codes."""
+        return self.activation_bits == WIDE_BITS or node in self.wide
 
     def quantized(self) -> "onnx.ModelProto":
         """The int8 model."""
@@ -105,9 +116,21 @@ class Scheme:
         for product in products(made):
             if product.name in chosen:
                 weights.write(product, chosen[product.name])
+        if wide := frozenset(node.name for node in nodes if self.is_wide(node.name)):
+            made = with_wide_codes(
+                made, wide, self._biases(chosen), qdq.clipped(self.model),
+                qdq.read_by_functions(self.model, nodes),
+            )  # fmt: skip
         if self.embedding_bits < WEIGHT_BITS:
             return with_narrow_tables(self.model, made)
         return made
+
+    def _biases(self, chosen: Mapping[str, RoundedWeights]) -> dict[str, NDArray[np.floating]]:
+        """The real biases of products, by the name of their nodes."""
+        stored = ModelWeights(self.model)
+        found = {name: stored[bias] for name, bias in real_biases(self.model).items()}
+        changed = {name: each.bias for name, each in chosen.items() if each.bias is not None}
+        return {name: bias.astype(np.float32) for name, bias in {**found, **changed}.items()}
 
     def with_weights_of(self, quantized: "onnx.ModelProto") -> Self:
         """The scheme with the weights and biases that its int8 model, in parts, has been given."""

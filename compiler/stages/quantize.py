@@ -1,6 +1,6 @@
 """Quantize: a float ONNX model becomes the one int8 model of all targets."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.stage import StageContext
-from edgekiln.compiler.quantization.narrow_tables import has_narrow_tables
 from edgekiln.compiler.quantization.products import WEIGHT_BITS
 from edgekiln.compiler.quantization.sqnr import ANY_SIGNAL_DB, LOST_DB, PERFECT_DB
+from edgekiln.compiler.quantization.wide_codes import ACTIVATION_BITS
 from edgekiln.compiler.stages import quantize_refusals
+from edgekiln.compiler.stages.compared_bits import beside_all_bytes
 from edgekiln.compiler.stages.quality_limits import SQNR_SAMPLES, climbed, drops_of
 from edgekiln.compiler.stages.quantized_training import QuantizedTraining
 from edgekiln.compiler.stages.uses_data import data_of_onnx, used_data
@@ -160,11 +161,12 @@ class QuantizeStage(QuantizedTraining):
         # Before quantization, which takes it over: the int8 model says how its input is made.
         io.write_meta(model, completed(meta, feed, self.data))
         bench = Workbench(calibration=self._calibration(feed, ctx), seed=self.seed)
-        narrow = min(self.weight_bits, self.embedding_bits) < WEIGHT_BITS
-        judge = Judge(model, feed, samples=SQNR_SAMPLES, scored=narrow)
+        widths = (self.weight_bits, self.embedding_bits, self.activation_bits)
+        compared = widths != (WEIGHT_BITS, WEIGHT_BITS, ACTIVATION_BITS)
+        judge = Judge(model, feed, samples=SQNR_SAMPLES, scored=compared)
         scheme, quantized, sqnr_db = self._plain(model, bench, judge, ctx)
-        if narrow:
-            ctx.notes.extend(_beside_all_bits(scheme, quantized, judge))
+        if compared:
+            ctx.notes.extend(beside_all_bytes(scheme, quantized, judge))
         results: list[QatResult] = []
 
         def retrain(quantized: "onnx.ModelProto", source: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -226,7 +228,7 @@ class QuantizeStage(QuantizedTraining):
         ranges = bench.calibration.ranges(model, observed_tensors(model, nodes))
         scheme = Scheme(
             model=model, ranges=ranges, exclude=self.exclude, weight_bits=self.weight_bits,
-            embedding_bits=self.embedding_bits,
+            embedding_bits=self.embedding_bits, activation_bits=self.activation_bits,
         )  # fmt: skip
         quantized = scheme.quantized()
         sqnr_db = judge.verdict(quantized).sqnr_db
@@ -255,31 +257,3 @@ class QuantizeStage(QuantizedTraining):
             percentile=self.percentile,
             advance=ctx.advance,
         )
-
-
-def _beside_all_bits(scheme: "Scheme", made: "onnx.ModelProto", judge: "Judge") -> Iterator[str]:
-    """What weights or embeddings of fewer bits take from the model, `made` by that scheme."""
-    narrow = {
-        name: bits
-        for name, bits in (("weight", scheme.weight_bits), ("embedding", scheme.embedding_bits))
-        if bits < WEIGHT_BITS
-    }
-    if "embedding" in narrow and not has_narrow_tables(made):
-        yield (
-            f"no embeddings of {narrow.pop('embedding')} bits: no Gather takes rows of a constant "
-            "matrix by numbers of the call"
-        )
-    if not narrow:
-        return
-    whole = replace(scheme, weight_bits=WEIGHT_BITS, embedding_bits=WEIGHT_BITS)
-    found = []
-    for each, bits in ((scheme, " and ".join(map(str, narrow.values()))), (whole, WEIGHT_BITS)):
-        verdict = judge.verdict(each.quantized())
-        scores = [
-            f"{each.label} {each.metric.shown(each.value)}"
-            for each in verdict.scores
-            if not each.metric.of_all or judge.holds_all
-        ]
-        found.append(f"{bits} bits {', '.join([*scores, f'SQNR {verdict.sqnr_db:.1f} dB'])}")
-    what = " and ".join(f"{name}s" for name in narrow)
-    yield f"{what} of {'; of '.join(found)}, on {judge.samples:,} validation samples"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
 from edgekiln.compiler.quantization.narrow_tables import NARROW_BITS
 from edgekiln.compiler.quantization.products import WEIGHT_BITS
+from edgekiln.compiler.quantization.wide_codes import ACTIVATION_BITS, WIDE_BITS
 from edgekiln.compiler.stages.augmentation_options import check_of_epochs
 from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.typed import kebab
@@ -64,6 +65,14 @@ class QuantizedTraining(Stage, ABC):
         },
     )
 
+    activation_bits: int = field(
+        default=ACTIVATION_BITS,
+        metadata={
+            "help": "Give activations 8 bits, or 16, which take about twice the time; a note then "
+            "holds the accuracy against that of 8."
+        },
+    )
+
     def __post_init__(self) -> None:
         widths = (NARROW_BITS, WEIGHT_BITS)
         trains = self.qat_epochs > 0
@@ -74,6 +83,16 @@ class QuantizedTraining(Stage, ABC):
                 "embedding_bits",
                 self.embedding_bits == WEIGHT_BITS or not trains,
                 "leave out qat-epochs: rows of 4 bits are not trained",
+            ),
+            (
+                "activation_bits",
+                self.activation_bits in (ACTIVATION_BITS, WIDE_BITS),
+                "give 8, or 16",
+            ),
+            (
+                "activation_bits",
+                self.activation_bits == ACTIVATION_BITS or not trains,
+                "leave out qat-epochs: activations of 16 bits are not trained",
             ),
             check_of_epochs("qat_epochs", self.qat_epochs, 0, "give 0 (none) or more"),
             ("qat_batch", self.qat_batch >= 1, "give 1 or more"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgekiln.compiler.quantization.corrections import CORRECTIONS, ROUNDING
-from edgekiln.compiler.quantization.float_layers import cheapest
+from edgekiln.compiler.quantization.float_layers import Base, cheapest
 from edgekiln.compiler.quantization.judge import Judge, QualityLimits, Verdict
 from edgekiln.compiler.quantization.ladder import FLOAT_WEIGHTS, Climb
 from edgekiln.compiler.quantization.ladder_record import (
@@ -50,8 +50,8 @@ def climb(net: Bench, limit: float, **changes: object) -> tuple[Scheme, Ladder]:
     return found.scheme, ladder
 
 
-def signals(found: Sequence[LayerSensitivity]) -> dict[str, float]:
-    return {each.name: each.sqnr_db for each in found}
+def base_of(net: Bench, found: Sequence[LayerSensitivity]) -> Base:
+    return Base(scheme=net.scheme, signal_db={each.name: each.sqnr_db for each in found})
 
 
 def test_a_layer_comes_with_the_activation_that_its_integer_form_has_in_it(net: Bench) -> None:
@@ -80,16 +80,33 @@ def climbed(net: Bench) -> tuple[Scheme, Ladder]:
     return climb(net, 1.0)
 
 
-def test_what_has_the_broken_range_stays_float_and_nothing_else(
+def test_what_has_the_broken_range_gets_16_bits_and_nothing_else(
     climbed: tuple[Scheme, Ladder],
 ) -> None:
     scheme, ladder = climbed
     assert ladder.met
-    assert [rung.name for rung in ladder.rungs] == ["as it is", "layers in float"]
+    assert [rung.name for rung in ladder.rungs] == ["as it is", "layers in 16 bits"]
     assert ladder.rungs[0].lost["accuracy"] > 5
-    assert set(ladder.float_layers) <= {"p", "w"}
-    assert scheme.floats == set(ladder.float_layers)
-    assert ladder.rungs[1].weight_bytes >= ladder.rungs[0].weight_bytes
+    assert set(ladder.wide_layers) <= {"p", "w"}
+    assert scheme.wide == set(ladder.wide_layers)
+    assert (scheme.floats, ladder.float_layers) == (frozenset(), ())
+    assert ladder.rungs[1].weight_bytes == ladder.rungs[0].weight_bytes
+    assert ladder.rungs[1].wide_macs > 0
+
+
+def test_what_16_bits_do_not_give_back_stays_float(net: Bench) -> None:
+    """Of weights with a few codes."""
+    rows = rounded_anew(net.model, net.scheme.quantized(), peak_scales, 2)
+    coarse = replace(net.scheme, ranges=ranges_of(net), weights={"e": rows["e"]})
+    scheme, ladder = climb(replace(net, scheme=coarse), 0.5)
+    names = ["as it is", "layers in 16 bits", "layers in float"]
+    assert [(rung.name, rung.kept) for rung in ladder.rungs] == [
+        *zip(names, (True, False, True), strict=True)
+    ]
+    assert "e" in ladder.float_layers
+    assert scheme.floats >= set(ladder.float_layers)
+    assert (scheme.wide, ladder.wide_layers) == (frozenset(), ())
+    assert ladder.rungs[-1].weight_bytes > ladder.rungs[0].weight_bytes
 
 
 def test_a_model_that_loses_little_is_left_as_it_is(net: Bench) -> None:
@@ -103,7 +120,7 @@ def test_rounding_is_not_learned_where_activations_lose_the_signal(net: Bench) -
     never = {ROUNDING: lambda _scheme, _bench: pytest.fail("learned how to round")}
     _, ladder = climb(net, 2.0, corrections=never)
     names = [rung.name for rung in ladder.rungs]
-    assert names == ["as it is", FLOAT_WEIGHTS, "layers in float"]
+    assert names == ["as it is", FLOAT_WEIGHTS, "layers in 16 bits"]
     first, bound, _ = ladder.rungs
     assert not bound.kept
     assert bound.sqnr_db - first.sqnr_db < 3.0
@@ -127,16 +144,17 @@ def test_a_correction_that_takes_from_the_signal_is_undone(net: Bench) -> None:
     good = replace(net, scheme=replace(net.scheme, ranges=ranges_of(net)))
     _, ladder = climb(good, -50.0, corrections={"worse": worse})
     assert [(rung.name, rung.kept) for rung in ladder.rungs] == [
-        ("as it is", True), ("worse", False), ("layers in float", False),
+        ("as it is", True), ("worse", False), ("layers in 16 bits", False),
+        ("layers in float", False),
     ]  # fmt: skip
     assert ladder.rungs[1].sqnr_db < ladder.rungs[0].sqnr_db
 
 
 @pytest.mark.parametrize(("share", "kept"), [(0.8, False), (0.5, True)])
-def test_layers_in_float_begin_without_a_correction_that_gave_next_to_nothing(
+def test_exact_layers_begin_without_a_correction_that_gave_next_to_nothing(
     net: Bench, share: float, kept: bool
 ) -> None:
-    """It was fitted to the noise of a layer that is float then."""
+    """It was fitted to the noise of a layer that has none then."""
     low, high = net.scheme.ranges[BROKEN]
 
     def narrower(scheme: Scheme, _bench: object) -> Scheme:
@@ -146,7 +164,7 @@ def test_layers_in_float_begin_without_a_correction_that_gave_next_to_nothing(
     corrected = ladder.rungs[1]
     assert corrected.kept
     assert (corrected.sqnr_db - ladder.rungs[0].sqnr_db >= 1.0) == kept
-    assert ladder.rungs[-1].name == "layers in float"
+    assert ladder.rungs[-1].name == "layers in 16 bits"
     assert (scheme.ranges[BROKEN] != net.scheme.ranges[BROKEN]) == kept
 
 
@@ -164,7 +182,7 @@ def ranges_of(net: Bench) -> dict[str, tuple[float, float]]:
     return dict(net.scheme.ranges) | {BROKEN: (low / 60, high / 60)}
 
 
-def test_training_comes_before_layers_in_float(net: Bench) -> None:
+def test_training_comes_before_exact_layers(net: Bench) -> None:
     taken = []
 
     def retrain(quantized, source):
@@ -178,16 +196,16 @@ def test_training_comes_before_layers_in_float(net: Bench) -> None:
     assert found.floats == frozenset()
 
 
-def test_training_that_does_not_suffice_is_followed_by_layers_in_float(net: Bench) -> None:
+def test_training_that_does_not_suffice_is_followed_by_layers_in_16_bits(net: Bench) -> None:
     _, ladder = climb(net, 1.0, retrain=lambda quantized, _: quantized)
-    assert [rung.name for rung in ladder.rungs] == ["as it is", "training", "layers in float"]
+    assert [rung.name for rung in ladder.rungs] == ["as it is", "training", "layers in 16 bits"]
     assert [rung.kept for rung in ladder.rungs] == [True, False, True]
-    assert (ladder.met, ladder.chosen) == (True, "layers in float")
+    assert (ladder.met, ladder.chosen) == (True, "layers in 16 bits")
 
 
 def test_of_two_layers_that_help_the_cheaper_one_is_taken(net: Bench) -> None:
     found = sensitivities(net.scheme, net.judge, "only", lambda *_: None)
-    choice = cheapest(net.scheme, net.judge, signals(found), enough(12.0), lambda _: None)
+    choice = cheapest(base_of(net, found), net.judge, enough(12.0), lambda _: None)
     assert choice is not None
     assert choice.verdict.sqnr_db >= 12.0
     for name in choice.layers:  # none of them can be done without
@@ -206,7 +224,7 @@ def enough(sqnr_db: float):
 
 def test_where_no_set_of_layers_is_enough_it_is_told_what_most_of_them_give(net: Bench) -> None:
     found = sensitivities(net.scheme, net.judge, "only", lambda *_: None)
-    most = cheapest(net.scheme, net.judge, signals(found), enough(500.0), lambda _: None)
+    most = cheapest(base_of(net, found), net.judge, enough(500.0), lambda _: None)
     assert most is not None
     assert len(most.layers) == len(found) - 1
     plain = net.judge.verdict(net.scheme.quantized())
@@ -221,5 +239,5 @@ def test_a_models_file_keeps_what_was_done(net: Bench, climbed: tuple[Scheme, La
     assert read_ladder(model) == ladder
     notes = ladder_notes(ladder, net.judge.scores)
     assert notes[0].startswith("max-drop 1, as it is: accuracy ")
-    assert f"max-drop 1, {counted(len(ladder.float_layers), 'layer')} in float: acc" in notes[1]
+    assert f"max-drop 1, {counted(len(ladder.wide_layers), 'layer')} in 16 bits: acc" in notes[1]
     assert np.all(["on 100 validation samples" in note for note in notes])
