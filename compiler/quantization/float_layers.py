@@ -24,7 +24,7 @@ _TRIALS = 8  # at most, of layers that might become integer again
 _MORE_WIDE, _MORE_FLOAT = 1, 3
 
 
-class Change(NamedTuple):
+class LayerChange(NamedTuple):
     """What becomes of layers."""
 
     how: str
@@ -32,8 +32,8 @@ class Change(NamedTuple):
     more: int  # that they take
 
 
-LEFT_FLOAT = Change("float", lambda s, nodes: replace(s, floats=s.floats | nodes), _MORE_FLOAT)
-WIDENED = Change("in 16 bits", lambda s, nodes: replace(s, wide=s.wide | nodes), _MORE_WIDE)
+LEFT_FLOAT = LayerChange("float", lambda s, nodes: replace(s, floats=s.floats | nodes), _MORE_FLOAT)
+WIDENED = LayerChange("in 16 bits", lambda s, nodes: replace(s, wide=s.wide | nodes), _MORE_WIDE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +60,9 @@ def cheapest(
     judge: Judge,
     meets: Callable[[Verdict], bool],
     advance: Callable[[str], None],
-    change: Change = LEFT_FLOAT,
+    change: LayerChange = LEFT_FLOAT,
 ) -> LayerChoice | None:
-    """Change layers until `meets` holds: by their noise, and by their noise for what they cost; of
+    """LayerChange layers until `meets` holds: by their noise, and by their noise for what they cost; of
     the two sets the one that costs less, without what it can do without.
 
     Args:
@@ -118,7 +118,7 @@ class _Search:
         layers: dict[str, QuantizedUnit],
         meets: Callable[[Verdict], bool],
         advance: Callable[[str], None],
-        change: Change,
+        change: LayerChange,
     ) -> None:
         self._scheme, self._judge, self._layers = scheme, judge, layers
         self._meets, self._advance, self._change = meets, advance, change

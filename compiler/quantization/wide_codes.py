@@ -36,7 +36,7 @@ Biases = Mapping[str, NDArray[np.floating]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Group:
+class _ScaleGroup:
     """The nodes that share a scale: a quantization, and what only moves its codes."""
 
     quantize: "list[onnx.NodeProto]" = field(default_factory=list)
@@ -55,7 +55,7 @@ class _Known:
 class _Wide:
     """What becomes of a group."""
 
-    group: _Group
+    group: _ScaleGroup
     scale: np.float32
     codes: tuple[int, int]  # the least and the largest
     readers: tuple[Product, ...]
@@ -110,24 +110,24 @@ def with_wide_codes(
     return made if chosen else quantized
 
 
-def _groups(model: "onnx.ModelProto", nodes: Collection[str]) -> dict[str, _Group]:
+def _groups(model: "onnx.ModelProto", nodes: Collection[str]) -> dict[str, _ScaleGroup]:
     """The quantizations that these nodes read or give, by the name of their scale; none of which a
     recurrent layer or a constant has a part.
     """
     stored = {weight.name for weight in model.graph.initializer}
     makers = {out: node for node in model.graph.node for out in node.output}
-    groups: dict[str, _Group] = {}
+    groups: dict[str, _ScaleGroup] = {}
     wanted: set[str] = set()
     barred: set[str] = set()
     scale_of: dict[str, str] = {}  # by the name of what is dequantized
     for node in model.graph.node:
         if node.op_type == QUANTIZE:
-            groups.setdefault(node.input[1], _Group()).quantize.append(node)
+            groups.setdefault(node.input[1], _ScaleGroup()).quantize.append(node)
             maker = makers.get(node.input[0])
             if maker is not None and maker.name in nodes:
                 wanted.add(node.input[1])
         elif node.op_type == DEQUANTIZE:
-            groups.setdefault(node.input[1], _Group()).dequantize.append(node)
+            groups.setdefault(node.input[1], _ScaleGroup()).dequantize.append(node)
             scale_of[node.output[0]] = node.input[1]
             if node.input[0] in stored or makers.get(node.input[0], node).op_type != QUANTIZE:
                 barred.add(node.input[1])
@@ -143,7 +143,7 @@ def _groups(model: "onnx.ModelProto", nodes: Collection[str]) -> dict[str, _Grou
 
 
 def _wide(
-    known: _Known, weights: ModelWeights, group: _Group, readers: tuple[Product, ...],
+    known: _Known, weights: ModelWeights, group: _ScaleGroup, readers: tuple[Product, ...],
     biases: Biases,
 ) -> _Wide | None:  # fmt: skip
     """The scale and the codes of a group; None where it cannot have 16 bits."""
@@ -224,7 +224,7 @@ def _widen(model: "onnx.ModelProto", scale_name: str, wide: _Wide) -> None:
     )
 
 
-def _leave_out(model: "onnx.ModelProto", group: _Group) -> None:
+def _leave_out(model: "onnx.ModelProto", group: _ScaleGroup) -> None:
     """Let the readers of a group's codes read the floats."""
     floats = {node.output[0]: node.input[0] for node in group.quantize}
     renamed = {node.output[0]: floats[node.input[0]] for node in group.dequantize}
