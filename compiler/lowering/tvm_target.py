@@ -45,7 +45,7 @@ def _check_abi(triple: str) -> None:
     if architecture.startswith(("arm", "thumb")) and architecture != "arm64" and len(others) < 3:
         raise ConfigError(
             f"[tvm] of the target: mtriple = {triple!r} names no ABI in its fourth part",
-            "write all four, such as armv7l-unknown-linux-gnueabihf, thumbv7em-unknown-none-gnueabihf",
+            "write all four: armv7l-unknown-linux-gnueabihf, thumbv7em-unknown-none-gnueabihf",
         )
 
 
