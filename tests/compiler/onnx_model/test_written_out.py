@@ -20,7 +20,8 @@ CONSTANTS = {
     "k": np.array(0.79788456, np.float32), "almost": np.array(0.71, np.float32),
     "zero": np.array(0, np.float32), "six": np.array(6, np.float32),
     "sixth": np.array(1 / 6, np.float32), "fifth": np.array(0.2, np.float32),
-    "two": np.array(2, np.float32),
+    "two": np.array(2, np.float32), "twenty": np.array(20, np.float32),
+    "below": np.array(-50, np.float32),
 }  # fmt: skip
 ERF = {
     "torch": "d = Div (x, root) e = Erf (d) a = Add (e, one) m = Mul (x, a) y = Mul (m, half)",
@@ -120,6 +121,19 @@ def test_other_functions_stay_what_they_are(name: str) -> None:
     x = np.random.default_rng(0).normal(0, 2, (1, 3, 8, 8)).astype(np.float32)
     ours, theirs = (Session(each, optimize=False)({"x": x})[0] for each in (ready, source))
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("bound", ["b = Min (x, twenty)", "b = Clip (x, below, twenty)"])
+def test_a_bound_far_out_stays(bound: str) -> None:
+    """Near 0 it does nothing."""
+    body = f"{bound} a = Add (b, three) g = Clip (a, zero, six) m = Mul (b, g) y = Div (m, six)"
+    source = model_of(body)
+    ready = prepare(source)
+    assert "HardSwish" in kinds(ready)
+    assert {"Min", "Clip"} & {*kinds(ready)}
+    x = np.random.default_rng(0).normal(0, 100, (1, 3, 8, 8)).astype(np.float32)
+    ours, theirs = (Session(each, optimize=False)({"x": x})[0] for each in (ready, source))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
 def test_what_somebody_else_reads_stays() -> None:
