@@ -123,10 +123,10 @@ def test_other_functions_stay_what_they_are(name: str) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("bound", ["b = Min (x, twenty)", "b = Clip (x, below, twenty)"])
+@pytest.mark.parametrize("bound", ["y = Min (h, twenty)", "y = Clip (h, below, twenty)"])
 def test_a_bound_far_out_stays(bound: str) -> None:
     """Near 0 it does nothing."""
-    body = f"{bound} a = Add (b, three) g = Clip (a, zero, six) m = Mul (b, g) y = Div (m, six)"
+    body = f"a = Add (x, three) g = Clip (a, zero, six) m = Mul (x, g) h = Div (m, six) {bound}"
     source = model_of(body)
     ready = prepare(source)
     assert "HardSwish" in kinds(ready)
