@@ -30,6 +30,16 @@ def constant(value: float, lanes: int) -> Expr:
     return splat(float_const(value), lanes)
 
 
+def opaque(value: float, lanes: int) -> Expr:
+    """A number in every lane, of which TVM does not see that it is 0: by its rules 0 times all is
+    0, of NaN and infinities, too, and what is added to 0 keeps its sign.
+    """
+    if value:
+        return constant(value, lanes)
+    sign = _SIGN if math.copysign(1.0, value) < 0 else 0
+    return of_bits(word(sign, lanes), lanes)
+
+
 def word(value: int, lanes: int) -> Expr:
     """An int32 in every lane."""
     return splat(const(value), lanes)
@@ -83,6 +93,13 @@ def sign_bit(x: Expr, lanes: int) -> Expr:
 def turned(x: Expr, sign: Expr, lanes: int) -> Expr:
     """`x`, or -x where the bit of the sign is set."""
     return of_bits(bits(x, lanes) ^ sign, lanes)
+
+
+def difference(a: Expr, b: Expr, lanes: int) -> Expr:
+    """Return a - b, as a sum with b's sign turned, which LLVM makes a difference again: by TVM's
+    rules for numbers x - x is 0, of NaN, too, and (x + c) - c is x, with the digits that c took.
+    """
+    return a + turned(b, word(_SIGN, lanes), lanes)
 
 
 def is_nan(x: Expr, lanes: int) -> Expr:

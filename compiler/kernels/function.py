@@ -22,13 +22,13 @@ from edgekiln.targets.isa.expressions import (
 )
 
 # By the names of ONNX's operators.
-ARITHMETIC: dict[str, Callable[[Expr, Expr], Expr]] = {
-    "Add": lambda a, b: a + b,
-    "Sub": lambda a, b: a - b,
-    "Mul": lambda a, b: a * b,
-    "Div": lambda a, b: a / b,
-    "Max": maximum,
-    "Min": minimum,
+ARITHMETIC: dict[str, Callable[[Expr, Expr, int], Expr]] = {
+    "Add": lambda a, b, _lanes: a + b,
+    "Sub": float_bits.difference,
+    "Mul": lambda a, b, _lanes: a * b,
+    "Div": lambda a, b, _lanes: a / b,
+    "Max": lambda a, b, _lanes: maximum(a, b),
+    "Min": lambda a, b, _lanes: minimum(a, b),
 }
 
 
@@ -41,7 +41,7 @@ def of_two(op: str, a: Expr, b: Expr, lanes: int) -> Expr:
         return llvm(f"llvm.{op.lower()}imum", vector("float32", lanes), a, b)
     if op == "PRelu":
         return select(a < float_bits.constant(0.0, lanes), a * b, a)
-    return ARITHMETIC[op](a, b)
+    return ARITHMETIC[op](a, b, lanes)
 
 
 def _sqrt(_mk: MicroKernel, x: Expr, lanes: int) -> Expr:
@@ -116,14 +116,12 @@ def _result(mk: MicroKernel, step: FunctionStep, values: Sequence[Expr], lanes: 
         return _power(mk, named, values, lanes)
     if step.op in ("Max", "Min"):  # of a number and a value the number comes first
         named.sort(key=lambda operand: isinstance(operand, int))
-    operands = [
-        values[each] if isinstance(each, int) else float_bits.constant(each, lanes)
-        for each in named
-    ]
+    number = float_bits.opaque if step.op in ("Add", "Mul", "Div") else float_bits.constant
+    operands = [values[each] if isinstance(each, int) else number(each, lanes) for each in named]
     if step.op in ARITHMETIC:
         if all(isinstance(operand, int) for operand in named):
             return of_two(step.op, operands[0], operands[1], lanes)
-        return ARITHMETIC[step.op](operands[0], operands[1])
+        return ARITHMETIC[step.op](operands[0], operands[1], lanes)
     one, zero = (float_bits.constant(number, lanes) for number in (1.0, 0.0))
     if step.op in COMPARISONS:
         return select(COMPARISONS[step.op](operands[0], operands[1]), one, zero)

@@ -20,6 +20,7 @@ def target_of(tvm_target: Mapping[str, object]) -> "Target":
     from tvm.target import Target, codegen
 
     cpu, triple = (str(tvm_target.get(key, "")) for key in ("mcpu", "mtriple"))
+    _check_abi(triple)
     if "mcpu" in tvm_target and triple and not codegen.llvm_is_valid_cpu(cpu, triple):
         raise ConfigError(
             f"[tvm] of the target: LLVM knows no processor mcpu = {cpu!r} of {triple!r}",
@@ -34,6 +35,18 @@ def target_of(tvm_target: Mapping[str, object]) -> "Target":
             f"[tvm] of the target: {said}", "it is given to tvm.target.Target as it is"
         ) from error
     return target
+
+
+def _check_abi(triple: str) -> None:
+    """TVM takes a triple's parts by their places: of three, the last is the operating system. Then
+    LLVM calls what 32-bit Arm has in libgcc with floats in the wrong registers.
+    """
+    architecture, *others = triple.split("-")
+    if architecture.startswith(("arm", "thumb")) and architecture != "arm64" and len(others) < 3:
+        raise ConfigError(
+            f"[tvm] of the target: mtriple = {triple!r} names no ABI in its fourth part",
+            "write all four: armv7l-unknown-linux-gnueabihf, thumbv7em-unknown-none-gnueabihf",
+        )
 
 
 def _check_features(tvm_target: Mapping[str, object]) -> None:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 # Without one of these a function is none of those that are looked for.
 _BENT = frozenset(("Clip", "Erf", "HardSigmoid", "Max", "Min", "Relu", "Tanh"))
 _KINDS = frozenset(ARITHMETIC) | _BENT
-_POINTS = np.linspace(-9.0, 9.0, 361)
+# Close to each other where the functions bend, and far out: a bound may lie between.
+_FAR = np.geomspace(9.5, 1e4, 64)
+_POINTS = np.concatenate([-_FAR[::-1], np.linspace(-9.0, 9.0, 361), _FAR])
 # Between the constants that exporters write, in seven digits and more, and in float32; the two
 # forms of GELU differ by up to 5e-4.
 _CLOSE = 5e-6

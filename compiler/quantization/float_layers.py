@@ -62,7 +62,7 @@ def cheapest(
     advance: Callable[[str], None],
     change: LayerChange = LEFT_FLOAT,
 ) -> LayerChoice | None:
-    """LayerChange layers until `meets` holds: by their noise, and by their noise for what they cost; of
+    """Change layers until `meets` holds: by their noise, and by their noise for what they cost; of
     the two sets the one that costs less, without what it can do without.
 
     Args:

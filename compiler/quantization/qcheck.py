@@ -16,11 +16,14 @@ from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
 from edgekiln.compiler.onnx_model.operator_row import WeightOperand
 from edgekiln.compiler.onnx_model.recurrent_functions import CODED, DOMAIN
 from edgekiln.compiler.onnx_model.rewriting import facts_of
+from edgekiln.compiler.onnx_model.tables import table_channels
 from edgekiln.compiler.quantization import limits
 
 if TYPE_CHECKING:
     import onnx
 
+_BYTE = np.zeros((), np.int8)
+_READ_AS_FLOAT = "its output is read as float"
 _SHOWN = 8  # operations by name that stay float for one reason; a program's report has all
 # A bias's scale is the product of two float32 scales, computed in another order.
 _BIAS_SCALE_RTOL = 1e-5
@@ -111,6 +114,8 @@ class _Graph:
 
     def why_float(self, node: "onnx.NodeProto") -> str | None:
         """None when the node is integer."""
+        if self._is_table(node):
+            return None if self._ends_in_q(node.output[0]) else _READ_AS_FLOAT
         reason = limits.obstacle(self.facts, node)
         if reason is not None:
             return reason
@@ -118,8 +123,35 @@ class _Graph:
             if not self._is_integer(node, name):
                 return f"its input {name!r} is float"
         if not self._ends_in_q(node.output[0]):
-            return "its output is read as float"
+            return _READ_AS_FLOAT
         return None
+
+    def _is_table(self, node: "onnx.NodeProto") -> bool:
+        """Whether one code decides the result by functions alone: then a program computes all that
+        lies between the two by one table, as `compiler.passes.rules.lookups` says.
+        """
+        shape = self.facts.shapes.get(node.output[0], ())
+        roots, numbers = set[str](), set[tuple[int, ...]]()
+        stack, seen = [node], {""}
+        while stack:
+            each = stack.pop()
+            same = self.facts.shapes.get(each.output[0], ()) == shape
+            if not same or not operators.unary(each.op_type, each.domain):
+                return False
+            for name in set(each.input) - seen:
+                seen.add(name)
+                if name in self.facts.constants:
+                    numbers.add(self.facts.constants[name].shape)
+                elif (maker := self.makers.get(name)) is None:
+                    return False
+                elif maker.op_type == DEQUANTIZE:
+                    if self.constants.get(maker.input[2], _BYTE).itemsize != _BYTE.itemsize:
+                        return False  # of 16 bits there are too many
+                    roots.add(name)
+                else:
+                    stack.append(maker)
+        alike = [self.facts.shapes.get(each, ()) == shape for each in roots]
+        return alike == [True] and table_channels(shape, numbers) is not None
 
     def _is_integer(self, node: "onnx.NodeProto", name: str) -> bool:
         """Whether an operand comes out of DQ, or out of what one integer operation does with it."""
@@ -128,12 +160,7 @@ class _Graph:
             return name in self.constants and operators.unary(node.op_type)
         if maker.op_type == DEQUANTIZE:
             return True
-        if _is_clip(node):
-            return self.why_float(maker) is None
-        joined = operators.unary(node.op_type) and operators.unary(maker.op_type)
-        return joined and all(
-            self._is_integer(maker, operand) for operand in operators.data_operands(maker)
-        )
+        return _is_clip(node) and self.why_float(maker) is None
 
     def _ends_in_q(self, name: str) -> bool:
         """Read by Q alone, or through one activation, or not at all but as the model's output.
@@ -146,7 +173,7 @@ class _Graph:
         if name in self.outputs or not readers:
             return True
         maker = self.makers[name]
-        coded = [self._makes_codes(maker, reader) for reader in readers]
+        coded = [self._makes_codes(reader) for reader in readers]
         if _weights(maker) is not None and not any(coded):
             return all(self._takes_floats(each) for each in readers)
         return all(coded)
@@ -159,17 +186,10 @@ class _Graph:
         is_function = is_function and self._ends_in_q(reader.output[0])
         return reader.name in self.spared or self._leads_to_output(reader) or is_function
 
-    def _makes_codes(self, maker: "onnx.NodeProto", reader: "onnx.NodeProto") -> bool:
-        """Whether the reader is Q, or has it behind it and joins the maker."""
-        joins = _is_clip(reader) or self._joins(maker, reader)
+    def _makes_codes(self, reader: "onnx.NodeProto") -> bool:
+        """Whether the reader is Q, or has it behind it: a saturation, or part of a table."""
+        joins = _is_clip(reader) or self._is_table(reader)
         return reader.op_type == QUANTIZE or (joins and self._ends_in_q(reader.output[0]))
-
-    def _joins(self, maker: "onnx.NodeProto", reader: "onnx.NodeProto") -> bool:
-        """Whether the reader is the maker's saturation, or both become one table."""
-        if _is_clip(reader):
-            return True
-        one = operators.unary(maker.op_type) and operators.unary(reader.op_type)
-        return one and limits.obstacle(self.facts, reader) is None
 
     def _leads_to_output(self, node: "onnx.NodeProto") -> bool:
         """Whether nothing but a chain of single-input operations lies between it and the output."""

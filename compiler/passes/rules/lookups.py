@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.codes import Table
 from edgekiln.compiler.ir.node import Node
@@ -11,9 +10,8 @@ from edgekiln.compiler.ir.ops import ChannelLookup, Lookup
 from edgekiln.compiler.ir.reference import evaluate
 from edgekiln.compiler.ir.tensor import BYTES, QMAX, QMIN
 from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model.tables import table_channels
 from edgekiln.compiler.passes.rewriter import Rewriter
-
-MOST_CHANNELS = 8  # of an image whose channels have tables of their own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +68,7 @@ def _region(rw: Rewriter, output: str) -> _Region | None:
     """The elementwise operators between one quantized value and `output`, and that value."""
     found: list[Node] = []
     roots: set[str] = set()
-    constants: list[NDArray[np.generic]] = []
+    constants: list[tuple[int, ...]] = []
     stack, seen = [output], set()
     shape = rw.graph.tensors[output].shape
     while stack:
@@ -80,7 +78,7 @@ def _region(rw: Rewriter, output: str) -> _Region | None:
         seen.add(name)
         constant = rw.constant(name)
         if constant is not None:
-            constants.append(constant)
+            constants.append(constant.shape)
         elif name in rw.view:
             roots.add(name)
         elif name in rw.made and operators.unary(rw.made[name].op.kind):
@@ -90,7 +88,7 @@ def _region(rw: Rewriter, output: str) -> _Region | None:
             stack.extend(rw.made[name].inputs)
         else:
             return None
-    channels = _channels(shape, constants)
+    channels = table_channels(shape, constants)
     if channels is None or len(roots) != 1 or not found:
         return None
     root = min(roots)
@@ -99,14 +97,3 @@ def _region(rw: Rewriter, output: str) -> _Region | None:
     order = {node.name: i for i, node in enumerate(rw.nodes)}
     nodes = sorted(found, key=lambda node: order[node.name])
     return _Region(nodes=nodes, root=root, channels=channels)
-
-
-def _channels(shape: tuple[int, ...], constants: list[NDArray[np.generic]]) -> int | None:
-    """How many channels have numbers of their own; 0: none has; None: more than a table's worth."""
-    several = [constant.shape for constant in constants if constant.size > 1]
-    if not several:
-        return 0
-    if len(shape) != 4 or shape[1] > MOST_CHANNELS:
-        return None
-    known = {(1, shape[1], 1, 1), (shape[1], 1, 1)}
-    return shape[1] if known.issuperset(several) else None

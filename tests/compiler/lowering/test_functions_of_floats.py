@@ -1,5 +1,6 @@
 """Functions of one float, and of a float and numbers: right everywhere, NaN included."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,34 @@ def test_comparisons_and_what_chooses_by_them_are_one_function(tmp_path: Path, b
     np.testing.assert_allclose(
         np.asarray(runner.run(x)[0]), np.asarray(reference(path, x)[0]), rtol=1e-6
     )
+
+
+FLOATS_NOT_REALS = {
+    "rounded by a large number": "a = Add (x, g) y = Sub (a, g)",
+    "rounded from below": "a = Add (g, x) y = Sub (g, a)",
+    "without itself": "a = Add (x, c) y = Sub (a, x)",
+    "less itself": "s = Sub (x, x) y = Abs (s)",
+    "times nothing": "y = Mul (x, z)",
+    "nothing times": "y = Mul (z, x)",
+    "nothing by it": "y = Div (z, x)",
+    "and nothing": "y = Add (x, z)",
+    "nothing less": "y = Sub (z, x)",
+}
+
+
+@pytest.mark.parametrize("body", FLOATS_NOT_REALS.values(), ids=FLOATS_NOT_REALS)
+def test_sums_and_products_are_those_of_floats(tmp_path: Path, body: str) -> None:
+    """Of real numbers x - x is 0 always, and x + c - c is x."""
+    constants = {"c": 0.5, "g": 1.5 * 2.0**23, "z": 0.0}
+    used = {
+        k: np.array(v, np.float32) for k, v in constants.items() if re.search(rf"\b{k}\b", body)
+    }
+    path = parsed(tmp_path, f"m (float[1, 26] x) => (float[1, 26] y) {{ {body} }}", 20, **used)
+    x = ENDS.reshape(1, -1)
+    found, expected = np.asarray(program(path).run(x)[0]), np.asarray(reference(path, x)[0])
+    np.testing.assert_array_equal(found, expected)
+    known = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(found[known]), np.signbit(expected[known]))
 
 
 def test_a_truth_value_that_is_given_back_is_one_still(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ GOOD = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
         ({"mattr": {}}, "mattr"),
         ({"mattr": ["+avx2", "+fastest"]}, "LLVM knows no feature mattr = '+fastest'"),
         ({"mattr": ["-fastest"]}, "LLVM knows no feature mattr = '-fastest'"),
+        ({"mtriple": "armv7l-linux-gnueabihf", "mcpu": "cortex-a7"}, "names no ABI"),
+        ({"mtriple": "thumbv7em-none-eabihf", "mcpu": "cortex-m4"}, "names no ABI"),
         ({"mattr": ["avx2"]}, "LLVM knows no feature mattr = 'avx2'"),
     ],
 )
