@@ -34,7 +34,7 @@ _SHAPED = "float[2, 3, 5] y"
 def test_as_onnx_runtime(tmp_path: Path, operands: str, body: str) -> None:
     numbers = {"low": np.array(-1, np.float32), "high": np.array(2, np.float32)}
     used = {name: value for name, value in numbers.items() if name in body}
-    path = parsed(tmp_path, f"m ({operands}) => ({_SHAPED}) {{ {body} }}", **used)
+    path = parsed(tmp_path, f"m ({operands}) => ({_SHAPED}) {{ {body} }}", 17, **used)
     arrays, given = [], re.findall(r"(\w+)\[([\d, ]+)\]", operands)
     for seed, (kind, shape) in enumerate(given):
         x = images(*map(int, shape.split(",")), seed=seed)
