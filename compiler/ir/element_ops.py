@@ -20,6 +20,7 @@ class Elements(Op):
 
     KIND: ClassVar[str] = "elements"
     on_rows: ClassVar[bool] = True
+    takes_bytes: ClassVar[bool] = True
 
     function: ElementFunction
 

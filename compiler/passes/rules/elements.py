@@ -11,6 +11,7 @@ from edgekiln.compiler.passes.rewriter import Rewriter
 
 _NUMBERS = ("float32", "int32", "int64")
 _KNOWN = (*_NUMBERS, "bool")
+_READ = (*_KNOWN, "int8", "int16", "uint8")  # of a Cast
 
 
 def _elements(rw: Rewriter, node: Node, function: ElementFunction) -> str | None:
@@ -35,7 +36,7 @@ def _operand(rw: Rewriter, name: str) -> Tensor | None:
     if value is not None:
         tensor = Tensor(name=f"{name}:elements", shape=value.shape, dtype=value.dtype.name)
         rw.graph.constants[tensor.name] = value
-    known = tensor is not None and tensor.quant is None and tensor.dtype in _KNOWN
+    known = tensor is not None and tensor.quant is None and tensor.dtype in _READ
     return tensor if known else None
 
 
@@ -45,7 +46,7 @@ def _fits(function: ElementFunction, dtypes: list[str]) -> bool:
         return set(dtypes) == {"bool"}
     if function == "Where":
         condition, *values = dtypes
-        return condition == "bool" and len(set(values)) == 1
+        return condition == "bool" and len(set(values)) == 1 and values[0] in _KNOWN
     return function == "Cast" or (len(set(dtypes)) == 1 and dtypes[0] in _NUMBERS)
 
 

@@ -28,6 +28,8 @@ _SHAPED = "float[2, 3, 5] y"
         ("float[2, 3, 5] a", "i = Cast <to = 6> (a) y = Cast <to = 1> (i)"),
         ("float[2, 3, 5] a", "i = Cast <to = 7> (a) j = Cast <to = 6> (i) y = Cast <to = 1> (j)"),
         ("int64[2, 3, 5] a, int64[2, 3, 5] b", "e = Equal (a, b) y = Cast <to = 1> (e)"),
+        ("int16[2, 3, 5] a", "y = Cast <to = 1> (a)"),
+        ("uint8[2, 3, 5] a", "b = Cast <to = 9> (a) y = Where (b, low, high)"),
         ("int32[2, 3, 5] a", "b = Cast <to = 9> (a) y = Where (b, low, high)"),
     ],
 )
@@ -38,6 +40,7 @@ def test_as_onnx_runtime(tmp_path: Path, operands: str, body: str) -> None:
     arrays, given = [], re.findall(r"(\w+)\[([\d, ]+)\]", operands)
     for seed, (kind, shape) in enumerate(given):
         x = images(*map(int, shape.split(",")), seed=seed)
+        x = np.abs(x) if kind == "uint8" else x
         if kind == "float" and len(given) > 1:
             x.flat[0] = np.nan
         arrays.append(x > 0 if kind == "bool" else x.astype(kind.replace("float", "float32")))
