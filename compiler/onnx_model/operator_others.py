@@ -102,7 +102,9 @@ _DEFINED = tuple(
         ("whole sequences and a fixed batch, with Sigmoid, Tanh and Relu; in float up to 512 steps",
          "", "GRU LSTM RNN"),
         ("of floats", "", "LpNormalization"),
-        ("of up to 4096 values, with lengths that are constant", "", "DFT STFT"),
+        (("of up to 4096 values, with lengths that are constant; the first half of a spectrum of "
+          "64 real values and more, by factors of 2, 3 and 5, is a fast transform"), "",
+         "DFT STFT"),
         ("of extents that are constant", "", "Col2Im"),
         ("of up to 512 values along an axis that is constant", "", "CumProd"),
         (("its limits and the extents of its scores must be constants; it gives all rows that "
