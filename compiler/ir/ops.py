@@ -172,6 +172,17 @@ class Softmax(Op):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class LogSoftmax(Op):
+    """The logarithms of what Softmax makes of each row of the last axis, of floats."""
+
+    KIND: ClassVar[str] = "log_softmax"
+    on_rows: ClassVar[bool] = True
+
+    def fault(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> str:
+        return unequal(*xs, *ys)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LayerNorm(Op):
     """gamma · (x - mean) / √(variance + epsilon) + beta of each row of the last axis."""
 

@@ -46,7 +46,7 @@ _Values = Callable[[Index, int], Expr]  # of a row: so many from there on
 _POWERS_BYTES = 4096  # of the stack, where rows' powers wait for their sum
 _MOST_EXPONENT = 80.0  # 1024 powers of e⁸⁰ are still a float32
 _MOST_STEPS = 2.0**30  # results that are surely inside int32
-_LOWEST = float(np.finfo(np.float32).min)
+LOWEST = float(np.finfo(np.float32).min)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -233,7 +233,7 @@ def _float_row(mk: MicroKernel, count: int, buffers: tuple[Buffer, Buffer], at: 
         return load(x, at + i, lanes)
 
     # Powers of differences from the largest value are at most 1.
-    top = let(fold(mk.lanes, count, "float32", float_const(_LOWEST), value, maximum))
+    top = let(fold(mk.lanes, count, "float32", float_const(LOWEST), value, maximum))
 
     def power(i: Index, lanes: int) -> Expr:
         result = let(exp(mk, value(i, lanes) - splat(top, lanes), lanes))

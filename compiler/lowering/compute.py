@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.ir.codes import FloatFinish, IntFinish
+from edgekiln.compiler.ir.element_ops import Elements
 from edgekiln.compiler.ir.memory import NO_HALO, Nhwc, Planes
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.ops import (
@@ -15,10 +16,11 @@ from edgekiln.compiler.ir.ops import (
     MaxPool,
     Quantize,
 )  # fmt: skip
-from edgekiln.compiler.ir.tensor import Tensor
+from edgekiln.compiler.ir.tensor import Tensor, dense_strides
 from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.kernels import convert, pool, unary
 from edgekiln.compiler.kernels.binary import BinaryKernel, factors
+from edgekiln.compiler.kernels.elements import ElementsKernel, Spread, merged
 from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish, RequantizeFinish
 from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.types import in_rows
@@ -89,6 +91,25 @@ def function(low: Lowering, node: Node, op: Map) -> None:
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     kernel = unary.MapKernel(x=x.nhwc(), y=y.nhwc(), function=op.function)
     low.call(node, built(kernel, low.kernels_of(node)))
+
+
+def elements(low: Lowering, node: Node, op: Elements) -> None:
+    """An operation on values of several types, broadcast to the result."""
+    y = low.tensor(node.name)
+    operands = [low.tensor(name) for name in node.inputs]
+    shape, strides = merged(y.shape, [_spread(x.shape, len(y.shape)) for x in operands])
+    xs = tuple(
+        Spread(dtype=x.dtype, elements=x.elements, strides=own)
+        for x, own in zip(operands, strides, strict=True)
+    )
+    kernel = ElementsKernel(function=op.function, shape=shape, xs=xs, dtype=y.dtype)
+    low.call(node, built(kernel, low.mk))
+
+
+def _spread(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    """The strides of an operand that is broadcast to so many axes."""
+    own = zip(shape, dense_strides(shape), strict=True)
+    return (*[0] * (rank - len(shape)), *(0 if extent == 1 else step for extent, step in own))
 
 
 def max_pool(low: Lowering, node: Node, op: MaxPool) -> None:

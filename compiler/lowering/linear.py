@@ -21,6 +21,7 @@ from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
 from edgekiln.compiler.kernels.depthwise.paired import in_pairs
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
 from edgekiln.compiler.kernels.gpu.table import built
+from edgekiln.compiler.lowering import fourier
 from edgekiln.compiler.lowering.finish import finish_of
 from edgekiln.compiler.lowering.state import Lowering
 
@@ -39,6 +40,10 @@ def conv2d(low: Lowering, node: Node, op: Conv2d) -> None:
         mk = low.kernels_of(node)
         depthwise = low.tuned(node, in_pairs(_kernel(DepthwiseKernel, op, x, y, residual), mk))
         low.call(node, built(depthwise, mk), op="depthwise_conv2d", macs=macs)
+    elif transform := fourier.of_frames(low, node, op):
+        low.call(
+            node, built(transform, low.kernels_of(node)), op="fourier", macs=transform.products
+        )
     else:
         make = partial(ConvolutionKernel, groups=op.groups, compact=low.compact)
         convolution = _best(low, node, _kernel(make, op, x, y, residual))
@@ -49,6 +54,11 @@ def dense(low: Lowering, node: Node, op: Dense) -> None:
     """A 1×1 convolution whose pixels are the rows of a matrix."""
     x, y = low.tensor(node.inputs[0]), low.tensor(node.name)
     channels, features = op.weight.shape
+    if transform := fourier.of_rows(low, node, op):
+        low.call(
+            node, built(transform, low.kernels_of(node)), op="fourier", macs=transform.products
+        )
+        return
     rows = x.elements // features
     residual = None
     if op.residual:

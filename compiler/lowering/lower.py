@@ -6,12 +6,14 @@ from edgekiln.compiler.ir import (
     column_ops,
     detection_ops,
     dynamic_ops,
+    element_ops,
     fixed_ops,
     frame_ops,
     moves,
     onnx_op,
     ops,
     recurrent_ops,
+    reduce_ops,
     selection_ops,
     sequence_ops,
     text_ops,
@@ -134,10 +136,16 @@ def _lower(low: Lowering, node: Node) -> None:  # noqa: PLR0912, PLR0915  # one 
             products.matmul(low, node, op)
         case ops.Softmax() as op:
             rows.softmax(low, node, op)
+        case ops.LogSoftmax():
+            rows.log_softmax(low, node)
         case ops.LayerNorm() as op:
             rows.layer_norm(low, node, op)
+        case reduce_ops.Reduce() as op:
+            rows.reduce(low, node, op)
         case ops.Binary() as op:
             compute.binary(low, node, op)
+        case element_ops.Elements() as op:
+            compute.elements(low, node, op)
         case ops.Lookup() as op:
             compute.lookup(low, node, op)
         case ops.ChannelLookup() as op:

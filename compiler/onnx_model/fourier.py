@@ -1,6 +1,7 @@
 """Fourier transforms as products with a constant matrix.
 
 A transform is linear: its matrix holds what becomes of a one at each place, real or imaginary.
+Where that is half a spectrum of real values, `lowering.fourier` finds it again.
 """
 
 from typing import TYPE_CHECKING

@@ -19,17 +19,26 @@ _LIMITS = {
     **dict.fromkeys(
         ("And", "Cast", "Equal", "Greater", "GreaterOrEqual", "IsNaN", "Less", "LessOrEqual",
          "Not", "Or", "Xor"),
-        "of one value and numbers, where floats are made of it: a step of a function",
+        ("of one value and numbers, where floats are made of it: a step of a function; "
+         "kernels take float32, int32, int64 and bool; Casts between float32 and int64, and other "
+         "types, are Relax's"),
     ),
     "Einsum": "of floats of known shapes MatMul and Mul; a diagonal by Relax",
     "Mod": "of integers by zero: 0",
     "OneHot": "of a depth that is constant; of constant values, too, it has a kernel",
 }  # fmt: skip
 
-# What Relax lowers in float: the name, then the attributes that TVM's importer reads.
+_ELEMENTS = (
+    "And", "Cast", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor",
+)  # fmt: skip
+_FORMS = {"ReduceProd": "reduce", **{name: name.lower() for name in _ELEMENTS}}
+
+# What Relax lowers in float, but for some that have kernels: the name, then the attributes that
+# TVM's importer or a rule reads.
 _FALLBACK = tuple(
     Operator(
-        name=name, role="float", float_form=FALLBACK, attributes=tuple(attributes.split()),
+        name=name, role="float", float_form=_FORMS.get(name, FALLBACK),
+        attributes=tuple(attributes.split()),
         heavy=name == "Einsum", limits=_LIMITS.get(name, ""),
     )
     for name, _, attributes in (line.strip().partition(" ") for line in """\
@@ -94,7 +103,9 @@ _DEFINED = tuple(
         ("whole sequences and a fixed batch, with Sigmoid, Tanh and Relu; in float up to 512 steps",
          "", "GRU LSTM RNN"),
         ("of floats", "", "LpNormalization"),
-        ("of up to 4096 values, with lengths that are constant", "", "DFT STFT"),
+        (("of up to 4096 values, with lengths that are constant; the first half of a spectrum of "
+          "64 real values and more, by factors of 2, 3 and 5, is a fast transform"), "",
+         "DFT STFT"),
         ("of extents that are constant", "", "Col2Im"),
         ("of up to 512 values along an axis that is constant", "", "CumProd"),
         (("its limits and the extents of its scores must be constants; it gives all rows that "

@@ -228,10 +228,16 @@ _MOVES = (
     ),
 )  # fmt: skip
 
+# Those of floats that have a kernel.
+_FORMS = {
+    **{f"Reduce{name}": "reduce" for name in ("L1", "L2", "LogSum", "Max", "Min", "Sum",
+        "SumSquare")},
+    "Where": "where",
+}  # fmt: skip
 _REWRITTEN = tuple(
     Operator(
-        name=name, role="float", float_form=FALLBACK, attributes=tuple(attributes.split()),
-        rewritten=rewritten, limits=limits,
+        name=name, role="float", attributes=tuple(attributes.split()), rewritten=rewritten,
+        float_form=_FORMS.get(name, FALLBACK), limits=limits,
     )
     for name, attributes, rewritten, limits in (
         ("CumSum", "exclusive reverse", "MatMul with a triangle of ones",
@@ -278,7 +284,10 @@ _ROWS_OF_VALUES = (
         rewritten="into the convolution or Gemm before it, else a depthwise Conv",
         limits="with constant statistics; in floats of images",
     ),
-    Operator(name="LogSoftmax", role="float", float_form=FALLBACK, attributes=("axis",), tail=True),
+    Operator(
+        name="LogSoftmax", role="float", float_form="log_softmax", attributes=("axis",), tail=True,
+        limits="along the last axis; along others by Relax",
+    ),
 )  # fmt: skip
 
 TABLE: tuple[Operator, ...] = (

@@ -14,6 +14,7 @@ from edgekiln.compiler.onnx_model.ends.functions import DOMAIN as ENDS
 from edgekiln.compiler.passes.functions import Seen
 from edgekiln.compiler.passes.numbers import FloatNumbers
 from edgekiln.compiler.passes.rewriter import Rewriter
+from edgekiln.compiler.passes.rules.elements import ELEMENT_RULES
 from edgekiln.compiler.passes.rules.table import float_rule
 
 _NUMBERING = ("arg_max", "top_k")  # forms whose results are places
@@ -50,6 +51,8 @@ def _on_floats(graph: Graph, node: Node) -> bool:
     if op.domain in (ENDS, DETECTION):
         return True  # its bytes, and numbers of boxes, are the same whatever the network's are
     row = operators.find(op.op_type, op.domain)
+    if row is not None and row.float_form in ELEMENT_RULES:
+        return True  # its rule looks at types itself
     read = node.inputs if row is None or row.data == "all" else node.inputs[:1]
     made = () if row is not None and row.float_form in _NUMBERING else node.outputs
     tensors = [graph.tensors.get(name) for name in (*read, *made)]

@@ -8,7 +8,7 @@ from edgekiln.compiler.ir.codes import Finish, FloatFinish
 from edgekiln.compiler.ir.linear import Conv2d
 from edgekiln.compiler.ir.node import Node, Op
 from edgekiln.compiler.ir.onnx_op import onnx_op
-from edgekiln.compiler.ir.ops import LayerNorm, Softmax
+from edgekiln.compiler.ir.ops import LayerNorm, LogSoftmax, Softmax
 from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.onnx_model.operator_row import MAX_LAYER_NORM_ROW, MAX_SOFTMAX_ROW
@@ -22,12 +22,25 @@ def softmax(rw: Rewriter, node: Node) -> str | None:
     x = rw.source(node.inputs[0])
     if x is None:
         return "its input is not quantized"
-    axis = onnx_op(node).integer("axis", -1 if rw.graph.opset >= 13 else 1)
-    if axis % len(x.shape) != len(x.shape) - 1:
+    if not _along_the_last_axis(rw, node, x):
         return "it runs along another axis than the last"
     if rw.numbers.has_codes and x.shape[-1] > MAX_SOFTMAX_ROW:
         return f"rows of more than {MAX_SOFTMAX_ROW} values have no integer kernel"
     return _emit(rw, node, x, lambda finish: Softmax(finish=finish))
+
+
+def log_softmax(rw: Rewriter, node: Node) -> str | None:
+    """Along the last axis, of floats."""
+    x = rw.source(node.inputs[0])
+    if x is None or not _along_the_last_axis(rw, node, x):
+        return "it runs along another axis than the last"
+    rw.make(LogSoftmax(), (x.name,), node.name)
+    return None
+
+
+def _along_the_last_axis(rw: Rewriter, node: Node, x: Tensor) -> bool:
+    axis = onnx_op(node).integer("axis", -1 if rw.graph.opset >= 13 else 1)
+    return axis % len(x.shape) == len(x.shape) - 1
 
 
 def layer_norm(rw: Rewriter, node: Node) -> str | None:

@@ -14,6 +14,7 @@ from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.binary import BinaryKernel
 from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish
 from edgekiln.compiler.kernels.layer_norm import LayerNormKernel
+from edgekiln.compiler.kernels.log_softmax import LogSoftmaxKernel
 from edgekiln.compiler.kernels.matmul.kernel import MatMulKernel
 from edgekiln.compiler.kernels.softmax import SoftmaxKernel
 from edgekiln.compiler.kernels.unary import MapKernel
@@ -48,6 +49,21 @@ def test_softmax(name: str, rows: int, count: int, spread: float) -> None:
     expected = powers / powers.sum(1, keepdims=True)
     # Differences of at most 80·spread round once, and so does e to them, its sum and the quotient.
     np.testing.assert_allclose(found, expected, rtol=(count + 16 + 6 * spread) * UNIT, atol=1e-37)
+
+
+@floats_everywhere
+@given(rows=st.integers(1, 4), count=COUNTS, spread=st.sampled_from([0.1, 3.0, 40.0]))
+@few
+def test_log_softmax(name: str, rows: int, count: int, spread: float) -> None:
+    x: Array = (np.random.default_rng(count).normal(size=(rows, count)) * spread).astype(np.float32)
+    x[0, count // 2] = -np.inf if count > 1 else x[0, 0]
+    kernel = LogSoftmaxKernel(rows=rows, count=count).build(microkernel(name))
+    found = run(kernel, name, [x.reshape(-1)], row(x.size)).reshape(x.shape)
+    below = x.astype(np.float64) - x.max(1, keepdims=True).astype(np.float64)
+    expected = below - np.log(np.exp(below).sum(1, keepdims=True))
+    # As of Softmax; its sum's relative error is absolute in the logarithm.
+    bound = (count + 16 + 6 * spread) * UNIT
+    np.testing.assert_allclose(found, expected, rtol=4 * UNIT, atol=bound)
 
 
 @floats_everywhere
