@@ -20,8 +20,7 @@ _LIMITS = {
         ("And", "Cast", "Equal", "Greater", "GreaterOrEqual", "IsNaN", "Less", "LessOrEqual",
          "Not", "Or", "Xor"),
         ("of one value and numbers, where floats are made of it: a step of a function; "
-         "kernels take float32, int32, int64 and bool; Casts between float32 and int64, and other "
-         "types, are Relax's"),
+         "kernels take float32, int32, int64 and bool, other types are Relax's"),
     ),
     "Einsum": "of floats of known shapes MatMul and Mul; a diagonal by Relax",
     "Mod": "of integers by zero: 0",

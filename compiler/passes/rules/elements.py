@@ -21,9 +21,6 @@ def _elements(rw: Rewriter, node: Node, function: ElementFunction) -> str | None
     known = [operand for operand in operands if operand is not None]
     if len(known) < len(operands) or y.dtype not in _KNOWN or y.quant is not None:
         return "one of its operands is of a type without a kernel"
-    if function == "Cast" and {known[0].dtype, y.dtype} == {"float32", "int64"}:
-        # A call on chips of 32 bits, whose floats go another way than the library's.
-        return "float32 and int64 become each other by Relax"
     if not _fits(function, [operand.dtype for operand in known]):
         return "its operands are of types without a kernel"
     for operand in known:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.element_ops import ElementFunction
@@ -93,6 +93,5 @@ def test_cast(name: str, count: int, source: str, to: str) -> None:
     x: Array = np.random.default_rng(count).normal(0, 3, count).astype("float32")
     x[x < -2] = 0
     x[x > 2] *= 1e5
-    assume({source, to} != {"float32", "int64"})
     x = x.astype(source)
     np.testing.assert_array_equal(outcome(name, "Cast", (count,), to, x), x.astype(to))

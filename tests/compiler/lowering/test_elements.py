@@ -26,7 +26,7 @@ _SHAPED = "float[2, 3, 5] y"
         ("float[2, 3, 5] a, float[3, 1] b", "g = LessOrEqual (a, b) y = Cast <to = 1> (g)"),
         ("float[2, 3, 5] a, float[2, 3, 5] b", _LOGIC),
         ("float[2, 3, 5] a", "i = Cast <to = 6> (a) y = Cast <to = 1> (i)"),
-        ("int32[2, 3, 5] a", "i = Cast <to = 7> (a) j = Cast <to = 6> (i) y = Cast <to = 1> (j)"),
+        ("float[2, 3, 5] a", "i = Cast <to = 7> (a) j = Cast <to = 6> (i) y = Cast <to = 1> (j)"),
         ("int64[2, 3, 5] a, int64[2, 3, 5] b", "e = Equal (a, b) y = Cast <to = 1> (e)"),
         ("int16[2, 3, 5] a", "y = Cast <to = 1> (a)"),
         ("uint8[2, 3, 5] a", "b = Cast <to = 9> (a) y = Where (b, low, high)"),
