@@ -21,7 +21,7 @@ from edgekiln.compiler.passes.numbers import CodeNumbers
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules import lookups
 from edgekiln.compiler.passes.rules.table import integer_rule, integer_rule_name
-from edgekiln.compiler.passes.walk import QuantizedConstant, is_operator
+from edgekiln.compiler.passes.walk import QuantizedConstant, is_operator, signed_words
 
 _OF_CODES = frozenset(
     "ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QuantizeLinear".split()
@@ -80,10 +80,10 @@ def _dequantize(rewriter: Rewriter, node: Node) -> None:
     graph = rewriter.graph
     name = node.inputs[0]
     if name in graph.constants and rewriter.known(node):
-        values, scale = graph.constants[name], graph.constants[node.inputs[1]]
+        values, scale = signed_words(graph.constants[name]), graph.constants[node.inputs[1]]
         zero = np.zeros(scale.size, values.dtype)
         if len(node.inputs) > 2 and node.inputs[2]:
-            zero = graph.constants[node.inputs[2]]
+            zero = signed_words(graph.constants[node.inputs[2]])
         rewriter.weights[node.name] = QuantizedConstant(
             values=values,
             scale=scale.astype(np.float32).reshape(-1),

@@ -9,7 +9,7 @@ from edgekiln.compiler.ir.codes import INFINITY, Finish, Quant
 from edgekiln.compiler.ir.graph import Graph
 from edgekiln.compiler.ir.node import Node
 from edgekiln.compiler.ir.onnx_op import Onnx, onnx_op
-from edgekiln.compiler.ir.tensor import QMAX, QMIN
+from edgekiln.compiler.ir.tensor import QMAX, QMIN, WORD
 from edgekiln.compiler.onnx_model.operator_row import LARGEST_SCALE
 from edgekiln.runtime.errors import UnsupportedError
 
@@ -80,16 +80,25 @@ class Walk:
         """The per-tensor parameters of a Quantize- or DequantizeLinear of an activation."""
         scale = np.float32(self.graph.constants[node.inputs[1]].reshape(-1)[0])
         zero = 0
-        if len(node.inputs) > 2 and node.inputs[2]:
-            zero = int(self.graph.constants[node.inputs[2]].reshape(-1)[0])
+        if _has_zero_point(node):
+            zero = int(signed_words(self.graph.constants[node.inputs[2]].reshape(-1))[0])
         return Quant(scale=float(scale), zero_point=zero)
 
     def quantized_dtype(self, node: Node) -> str:
-        """The type of a QuantizeLinear's output: its zero point decides, uint8 without one."""
-        if len(node.inputs) > 2 and (zero := node.inputs[2]):
-            constant = self.graph.constants.get(zero)
-            return self.graph.tensors[zero].dtype if constant is None else constant.dtype.name
-        return "uint8"
+        """The type of a QuantizeLinear's codes: its zero point decides, uint8 without one. Words
+        without a sign have one where nobody but us sees them.
+        """
+        if not _has_zero_point(node):
+            return "uint8"
+        zero = node.inputs[2]
+        constant = self.graph.constants.get(zero)
+        dtype = self.graph.tensors[zero].dtype if constant is None else constant.dtype.name
+        readers = self.users.get(node.name, ())
+        hidden = node.name not in self.graph.outputs
+        hidden = hidden and all(
+            is_operator(each, "DequantizeLinear") and _has_zero_point(each) for each in readers
+        )
+        return WORD if dtype == "uint16" and hidden else dtype
 
     def per_tensor(self, node: Node) -> bool:
         """Whether an activation's quantization is what the kernels take: one scale, their types."""
@@ -138,6 +147,18 @@ class Walk:
                 bounds[i] = float(value.reshape(-1)[0])
         low, high = bounds
         return min(low, high), high
+
+
+def signed_words(codes: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Codes of 16 bits without a sign as such with one, 2¹⁵ lower; all others as they are."""
+    if codes.dtype != np.uint16:
+        return codes
+    return (codes.astype(np.int32) - (1 << 15)).astype(WORD)
+
+
+def _has_zero_point(node: Node) -> bool:
+    """Whether a Quantize- or DequantizeLinear names one."""
+    return len(node.inputs) > 2 and bool(node.inputs[2])
 
 
 def is_operator(node: Node, op_type: str) -> bool:

@@ -1,0 +1,117 @@
+"""What activations of 16 bits take, beside those of 8 and floats: the networks of a suite.
+
+    python -m edgekiln.benchmarks.activation_bits --target host
+    python -m edgekiln.benchmarks.activation_bits --target cortex-m4 --only "32×32" --only DS-CNN
+
+Weights have 8 bits in both integer programs. Where a program runs here, the three take turns in one
+process, on one thread, and medians of trials are shown; of another chip its estimated cycles are.
+SQNR is that of the outputs on validation samples, against the float model's.
+"""
+
+import argparse
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from edgekiln.benchmarks.networks import SUITES, Network
+from edgekiln.compiler.build.driver import Request
+from edgekiln.compiler.build.driver import build as run_build
+from edgekiln.compiler.build.recipe import Precision, Recipe
+from edgekiln.compiler.documents.progress import progress
+from edgekiln.compiler.estimate.measured_reference import runs_here
+from edgekiln.compiler.estimate.program import program
+from edgekiln.compiler.pipeline.store import Store
+from edgekiln.runtime.bundle import ProgramFile
+from edgekiln.runtime.runner import AotRunner
+from edgekiln.targets import profile
+
+# The programs: precision and options of the quantizer, by the name of a column.
+_PROGRAMS: dict[str, tuple[Precision, dict[str, Any]]] = {
+    "8 bits": ("int8", {}),
+    "16 bits": ("int8", {"activation_bits": 16}),
+    "float32": ("float32", {}),
+}
+_TRIALS, _TRIAL_S = 9, 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitsRow:
+    """What a network's programs take, in the order of `_PROGRAMS`."""
+
+    costs: list[float]  # µs, or cycles
+    spread: float  # (max - min) / median of the trials' medians, the largest; 0 of cycles
+    sqnr_db: list[float]  # of the integer ones
+
+
+def main() -> None:
+    """Print a table of Markdown, row by row."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target", default="host", help="Build for this profile.")
+    parser.add_argument(
+        "--only", action="append", default=[], help="Take networks whose name has this text."
+    )
+    arguments = parser.parse_args()
+    columns = [*_PROGRAMS, "16 to 8 bits", "float32 to 16 bits", "SQNR, 8", "SQNR, 16", "spread"]
+    print(f"| network | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
+    for network in SUITES["x86"]:
+        if not arguments.only or any(part in network.name for part in arguments.only):
+            with TemporaryDirectory() as folder:
+                row = _row(network, arguments.target, Path(folder))
+            print(_shown(network.name, row), flush=True)
+
+
+def _shown(name: str, row: BitsRow) -> str:
+    byte, word, real = row.costs
+    cells = [f"{cost:,.0f}" if cost >= 100 else f"{cost:.1f}" for cost in row.costs]
+    cells += [f"{word / byte:.2f}", f"{real / word:.2f}"]
+    cells += [f"{each_db:.1f} dB" for each_db in row.sqnr_db]
+    return f"| {name} | {' | '.join([*cells, f'{row.spread:.0%}'])} |"
+
+
+def _row(network: Network, target: str, folder: Path) -> BitsRow:
+    bundles, sqnr_db = [], []
+    for name, (precision, options) in _PROGRAMS.items():
+        recipe = Recipe(data=network.data, skip=("distill", "prune"), options={"quantize": options})
+        request = Request(
+            model=network.model, targets=(profile.load(target),), recipe=recipe,
+            precision=precision, out=folder / name.replace(" ", "-"), trial_s=0.0,
+        )  # fmt: skip
+        made = run_build(request, Store(), progress)
+        bundles.append(Path(made.targets[0].bundle))
+        found = [step.metrics["sqnr_db"] for step in made.steps if step.stage == "quantize"]
+        sqnr_db += [each_db for each_db in found if each_db is not None]
+    if not runs_here(ProgramFile.open(bundles[0])):
+        cycles = [program(bundle).total.cycles for bundle in bundles]
+        return BitsRow(costs=cycles, spread=0.0, sqnr_db=sqnr_db)
+    medians_s = _timed([AotRunner.open(bundle) for bundle in bundles])
+    spreads = [(max(each) - min(each)) / statistics.median(each) for each in medians_s]
+    costs = [statistics.median(each) * 1e6 for each in medians_s]
+    return BitsRow(costs=costs, spread=max(spreads), sqnr_db=sqnr_db)
+
+
+def _timed(runners: list[AotRunner]) -> list[list[float]]:
+    """The median of a call in each trial, in seconds, by runner; these take turns."""
+    rng = np.random.default_rng(0)
+    given = [
+        [rng.random(each.shape).astype(each.dtype) for each in runner.inputs] for runner in runners
+    ]
+    found: list[list[float]] = [[] for _ in runners]
+    for trial in range(_TRIALS + 1):
+        for runner, arrays, medians in zip(runners, given, found, strict=True):
+            calls = []
+            end = time.perf_counter() + _TRIAL_S
+            while (begin := time.perf_counter()) < end:
+                runner.run(*arrays)
+                calls.append(time.perf_counter() - begin)
+            if trial:  # the first one warms up
+                medians.append(statistics.median(calls))
+    return found
+
+
+if __name__ == "__main__":
+    main()
