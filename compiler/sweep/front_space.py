@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from edgekiln.compiler.build.recipe import Option, Recipe
+from edgekiln.compiler.quantization.wide_codes import ACTIVATION_BITS, WIDE_BITS
 from edgekiln.compiler.sweep.entrances import DATA, MODEL, SIZE
 from edgekiln.compiler.sweep.ranges import FloatRange, ListedValues, Range
 from edgekiln.compiler.sweep.space import Parameter, Space
@@ -13,15 +14,16 @@ _CHANNELS = 4  # of which a width in channels is a multiple
 _SIZES = (0.5, 0.75, 1.0)  # of the pictures
 _PIXELS = 8  # of which a size is a multiple, so that it can be halved a few times
 _LEAST_SIZE = 16
+_BITS = ListedValues(values=(ACTIVATION_BITS, WIDE_BITS))
 _RATIO = FloatRange(low=0.2, high=1.0, step=0.1)
 
 
 def front_space(
     recipe: Recipe, options: Mapping[str, tuple[Option, ...]], *, resizable: bool
 ) -> Space:
-    """Width, size of the pictures, pruning, calibration, and the compiler's choice between time and
-    bytes: as far as this build has them. Rates are left alone: each of them is a training, and
-    costs the same on the device.
+    """Width, size of the pictures, pruning, calibration, bits of activations, and the compiler's
+    choice between time and bytes: as far as this build has them. Rates are left alone: each of them
+    is a training, and costs the same on the device.
 
     Args:
         options: of the stages that run, and of what the build begins with.
@@ -38,12 +40,19 @@ def _usual(
         (DATA, SIZE, _sizes(_named(options, DATA, SIZE)) if resizable else None),
         ("prune", "ratio", None if recipe.options.get("prune", {}).get("budget") else _RATIO),
         ("quantize", "calibration", ListedValues(values=("minmax", "mse"))),
+        # Training knows no others than 8.
+        ("quantize", "activation_bits", None if _named_in(recipe, "qat_epochs") else _BITS),
         ("compile", "compact", ListedValues(values=(False, True))),
     ]
     for stage, field, span in wanted:
         option = _named(options, stage, field)
         if option is not None and span is not None:
             yield Parameter(stage=stage, option=option, range=span)
+
+
+def _named_in(recipe: Recipe, field: str) -> bool:
+    """Whether the recipe sets this option of the quantizer to anything but nothing."""
+    return bool(recipe.options.get("quantize", {}).get(field))
 
 
 def _named(options: Mapping[str, tuple[Option, ...]], stage: str, field: str) -> Option | None:

@@ -24,13 +24,19 @@ def test_what_changes_a_models_costs_is_tried() -> None:
         "data.size": "16, 24, 32",
         "prune.ratio": "0.2..1:step=0.1",
         "quantize.calibration": '"minmax", "mse"',
+        "quantize.activation-bits": "8, 16",
         "compile.compact": "false, true",
     }
 
 
 def test_only_what_this_build_has_is_tried() -> None:
     found = texts("vit", Recipe(), ("distill", "export", "quantize"))
-    assert list(found) == ["quantize.calibration"]
+    assert list(found) == ["quantize.calibration", "quantize.activation-bits"]
+
+
+def test_what_is_trained_in_8_bits_keeps_them() -> None:
+    recipe = Recipe(options={"quantize": {"qat_epochs": 1}})
+    assert "quantize.activation-bits" not in texts("resnet8", recipe)
 
 
 def test_a_budget_of_the_recipe_says_what_pruning_leaves() -> None:
