@@ -51,6 +51,8 @@ class MicroKernel(ABC):
     k_step: int = 4  # pairs of bytes that a lane of a dot product takes
     x_bytes: int = 4  # of a pixel that a matrix product loads at once, a multiple of `k_step`
     rows: int = 1  # pixels whose sums share an accumulator
+    parts: int = 1  # sums of which `finish` makes one, which share an accumulator, too
+    offset: int = 0  # by how much codes are too small where `dot` takes them
     joins: int = 1  # scalar sums of neighbouring channels that leave a matrix product as a vector
     registers: int  # vector registers
     register_lanes: int = 0  # int32 lanes of a register; 0: every vector is one
@@ -78,6 +80,11 @@ class MicroKernel(ABC):
     def accumulator(self) -> str:
         """The sums' type, by its numpy name."""
         return "int32"
+
+    @property
+    def sums(self) -> int:
+        """How many sums of a channel are in an accumulator."""
+        return self.rows * self.parts
 
     @abstractmethod
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
@@ -109,8 +116,7 @@ class MicroKernel(ABC):
 
     def product(self, x: Expr, divisor: Divisor, lanes: int) -> Expr:
         """Return a finite x times the reciprocal."""
-        rest = x * splat(divisor.rest, lanes)
-        return self.fma(x, splat(divisor.reciprocal, lanes), rest, lanes)
+        return self.fma(x, splat(divisor.reciprocal, lanes), x * splat(divisor.rest, lanes), lanes)
 
     def widen(self, x: Expr, lanes: int) -> Expr:
         """Convert activations to the type of sums."""
@@ -155,7 +161,6 @@ class MicroKernel(ABC):
             pixels: `activation` × x_bytes of each.
             step: which k_step bytes of them.
         """
-
         del step  # x_bytes are k_step bytes
         word = reinterpret(pixels[0], "int32")
         return reinterpret(splat(word, lanes), self.activation, 4 * lanes)
@@ -190,9 +195,8 @@ class MicroKernel(ABC):
 
     def pack_table(self, table: "NDArray[np.generic]") -> "NDArray[np.uint8]":
         """Return 256 codes, the lowest code's first, as the bytes that `lookup` reads."""
-        # `lookup` takes the bits of a code for an unsigned index.
+        # `lookup` takes the bits of a code for an unsigned index: -128…-1 follow 127.
         entries: NDArray[np.uint8] = table.view("uint8").reshape(2, 128)
-        # By bit pattern -128…-1 follow 127.
         return (entries[::-1] if self.activation == "int8" else entries).reshape(-1)
 
     def lookup(self, table: Buffer, codes: Expr, lanes: int) -> Expr:
@@ -201,7 +205,6 @@ class MicroKernel(ABC):
         Args:
             table: a buffer with the bytes of `pack_table`.
         """
-
         places = cast(reinterpret(codes, "uint8", lanes), "int32", lanes)
         return reinterpret(table[places], self.activation, lanes)
 
@@ -293,6 +296,5 @@ class MicroKernel(ABC):
     def fits(self, pixels: int, registers: int) -> bool:
         """Whether a tile of pixels × registers of channels stays in registers."""
         # Sums, weights, pixels, and whatever `dot` itself needs.
-        live = registers * (pixels + self.weight_registers)
-        live += pixels * self.pixel_registers + self.scratch_registers
-        return live <= self.registers
+        live = registers * (pixels * self.parts + self.weight_registers) + self.scratch_registers
+        return live + pixels * self.pixel_registers <= self.registers

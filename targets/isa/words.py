@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from edgekiln.targets.isa.arm_common import A64MicroKernel, ArmMicroKernel
+from edgekiln.targets.isa.arm_dotprod import ARM_DOTPROD, ARM_DOTPROD_A55
 from edgekiln.targets.isa.arm_dsp import ARM_DSP, DspMicroKernel, halves
 from edgekiln.targets.isa.arm_mve import ARM_MVE, MveMicroKernel
 from edgekiln.targets.isa.arm_neon import ARM_NEON, ARMV7_NEON
@@ -95,6 +96,49 @@ class ScalarWords(WordMultiplier):
 
 class A64Words(ScalarWords, A64MicroKernel):
     """SMLAL takes its factor from a lane of a register: one load brings it for eight steps."""
+
+
+class DotprodWords(WordMultiplier, A64MicroKernel):
+    """SDOT on the upper bytes of codes, and on the lower ones less 128, so that both have signs:
+    a sum is 256·Σ h·w + Σ l·w of codes that are 128 too small. Weights stay bytes.
+    """
+
+    @property
+    def depthwise(self) -> MicroKernel:
+        return ARM
+
+    def arrange(self, weights: "NDArray[np.generic]") -> "NDArray[np.generic]":
+        return weights
+
+    def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
+        """Return a word of lower bytes for every lane, and then one of upper bytes."""
+        (pixel,) = pixels
+        half = self.x_bytes
+        both = reinterpret(pixel, "int8", 2 * half)
+        low, high = (shuffle([both], range(first, 2 * half, 2)) for first in (0, 1))
+        words = (reinterpret(x, "int32", half // 4) for x in (_without_sign(low, half), high))
+        every = [splat(shuffle([word], [step]), lanes) for word in words]
+        return reinterpret(shuffle(every, range(2 * lanes)), "int8", 8 * lanes)
+
+    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
+        found = []
+        for part in (0, 1):
+            own = shuffle([acc], range(part * lanes, (part + 1) * lanes))
+            codes = shuffle([a], range(part * 4 * lanes, (part + 1) * 4 * lanes))
+            found.append(ARM_DOTPROD.dot(own, codes, w, lanes))
+        return shuffle(found, range(2 * lanes))
+
+    def start(self, sums: Expr, lanes: int) -> Expr:
+        return shuffle([sums, splat(const(0), lanes)], range(2 * lanes))
+
+    def finish(self, acc: Expr, lanes: int) -> list[Expr]:
+        low, high = (shuffle([acc], range(at, at + lanes)) for at in (0, lanes))
+        return [low + (high << splat(const(8), lanes))]
+
+
+def _without_sign(low: Expr, lanes: int) -> Expr:
+    """Lower bytes less 128: their top bit says so of what has no sign."""
+    return low ^ splat(const(-128, "int8"), lanes)
 
 
 class Armv7Words(ScalarWords, ArmMicroKernel):
@@ -211,6 +255,19 @@ ARM = A64Words(
     name="arm_w16", activation="int16", lanes=(16, 8, 4), k_step=1, x_bytes=8, registers=32,
     register_lanes=ARM_NEON.register_lanes, pixel_registers=1, dot_latency=4, in_order=True,
     epilogue_cycles=3.5,
+)  # fmt: skip
+# Two SDOT for four products a lane, and what parts the bytes of a pixel, for four steps.
+ARM_DOTPROD_WORDS = DotprodWords(
+    name="arm_dotprod_w16", activation="int16", lanes=ARM_DOTPROD.lanes, x_bytes=16, parts=2,
+    offset=128, registers=32, register_lanes=ARM_DOTPROD.register_lanes, pixel_registers=2,
+    scratch_registers=2, dot_latency=ARM_DOTPROD.dot_latency,
+    dots_per_cycle=ARM_DOTPROD.dots_per_cycle / 2, operand_dots=0.4,
+    epilogue_cycles=ARM_DOTPROD.epilogue_cycles + 1.0,
+)  # fmt: skip
+ARM_A55_WORDS = replace(
+    ARM_DOTPROD_WORDS, name="arm_dotprod_a55_w16", in_order=True,
+    dot_latency=ARM_DOTPROD_A55.dot_latency, dots_per_cycle=ARM_DOTPROD_A55.dots_per_cycle / 2,
+    epilogue_cycles=ARM_DOTPROD_A55.epilogue_cycles + 1.0,
 )  # fmt: skip
 ARMV7 = Armv7Words(
     name="armv7_w16", activation="int16", lanes=(8, 4), k_step=1, x_bytes=4, registers=16,

@@ -67,7 +67,7 @@ class ConvolutionTileEmitter:
         # By split, row of accumulators and vector.
         sums = [
             [
-                [register(mk.accumulator, mk.rows * v.lanes) for v in chosen]
+                [register(mk.accumulator, mk.sums * v.lanes) for v in chosen]
                 for _ in range(self.plan.tile.pixels // mk.rows)
             ]
             for _ in range(self.plan.tile.splits)
@@ -99,7 +99,7 @@ class ConvolutionTileEmitter:
                     bias = self.epilogue.bias(channels.lane + lane, n)
                     # Only one of the partial sums may have the bias.
                     value = splat(cast(const(0), mk.accumulator), n) if part else bias
-                    store(acc, 0, mk.start(value, n), mk.rows * n)
+                    store(acc, 0, mk.start(value, n), mk.sums * n)
                     lane += n
 
     def _accumulate(self, channels: Channels, first: Index, sums: list[list[list[Buffer]]]) -> None:
@@ -157,22 +157,22 @@ class ConvolutionTileEmitter:
                 # LLVM loads or broadcasts this once for all vectors.
                 a = mk.operand(group, step, vector.lanes)
                 w = load(self.weights, weights + lane * mk.k_step, vector.lanes * mk.k_step)
-                total = mk.dot(load(acc, 0, mk.rows * vector.lanes), a, w, vector.lanes)
-                store(acc, 0, total, mk.rows * vector.lanes)
+                total = mk.dot(load(acc, 0, mk.sums * vector.lanes), a, w, vector.lanes)
+                store(acc, 0, total, mk.sums * vector.lanes)
                 lane += vector.lanes
 
     def _results(
         self, sums: list[list[list[Buffer]]], chosen: tuple[Vector, ...]
     ) -> Iterator[Result]:
         """Yield all that a tile computes, its splits added up."""
-        mk, rows = self.plan.mk, self.plan.mk.rows
+        mk, rows, count = self.plan.mk, self.plan.mk.rows, self.plan.mk.sums
         for row in range(self.plan.tile.pixels // rows):
             lane = 0
             for v, vector in enumerate(chosen):
-                acc = load(sums[0][row][v], 0, rows * vector.lanes)
+                acc = load(sums[0][row][v], 0, count * vector.lanes)
                 for part in sums[1:]:
                     # Partial sums of k become one.
-                    acc = acc + load(part[row][v], 0, rows * vector.lanes)
+                    acc = acc + load(part[row][v], 0, count * vector.lanes)
                 for pixel, value in enumerate(mk.finish(acc, vector.lanes), row * rows):
                     yield pixel, lane, vector, value
                 lane += vector.lanes

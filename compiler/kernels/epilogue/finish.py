@@ -49,7 +49,7 @@ class RequantizeFinish:
     def epilogue(self, mk: MicroKernel, sums: Sums) -> Epilogue:
         """The code that does it."""
         return CodesEpilogue(
-            mk, sums.y, self.mult, self.clip, sums.residual, folded_bias(sums),
+            mk, sums.y, self.mult, self.clip, sums.residual, folded_bias(sums, mk.offset),
             rectified=self.is_rectified(sums),
         )  # fmt: skip
 
@@ -159,7 +159,7 @@ class DequantizeFinish:
     def epilogue(self, mk: MicroKernel, sums: Sums) -> Epilogue:
         """The code that does it."""
         result = self.floats.result(sums.y)
-        return DequantizedEpilogue(mk, sums.y, self.mult, result, folded_bias(sums))
+        return DequantizedEpilogue(mk, sums.y, self.mult, result, folded_bias(sums, mk.offset))
 
     def erased(self, sums: S) -> tuple[S, "DequantizeFinish"]:
         """The sums and the finish that stand for all with the same code. Weights are left alone."""
@@ -181,7 +181,7 @@ class SumsFinish:
 
     def epilogue(self, mk: MicroKernel, sums: Sums) -> Epilogue:
         """The code that does it."""
-        return SumsEpilogue(mk, sums.y, folded_bias(sums))
+        return SumsEpilogue(mk, sums.y, folded_bias(sums, mk.offset))
 
     def erased(self, sums: S) -> tuple[S, "SumsFinish"]:
         """The sums and the finish that stand for all with the same code. Weights are left alone."""

@@ -71,7 +71,7 @@ class FixedPointFinish:
 
     def epilogue(self, mk: MicroKernel, sums: Sums) -> Epilogue:
         """The code that does it."""
-        return FixedPointEpilogue(mk, sums.y, self.factors, self.clip, folded_bias(sums))
+        return FixedPointEpilogue(mk, sums.y, self.factors, self.clip, folded_bias(sums, mk.offset))
 
     def erased(self, sums: S) -> tuple[S, "FixedPointFinish"]:
         """The sums and the finish that stand for all with the same code. Weights are left alone."""

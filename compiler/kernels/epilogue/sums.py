@@ -67,12 +67,15 @@ class Sums:
     residual: ResidualOperand | None = None
 
 
-def folded_bias(sums: Sums) -> NDArray[np.int64]:
+def folded_bias(sums: Sums, offset: int = 0) -> NDArray[np.int64]:
     """Return bias - zero point · Σ weight: sums that start from it need no subtraction. Kernels
     take it modulo 2³².
+
+    Args:
+        offset: by how much codes are too small when they are multiplied.
     """
     total = sums.weight.sum(axis=(1, 2, 3), dtype=np.int64)
-    folded: NDArray[np.int64] = sums.bias.astype(np.int64) - sums.x.zero_point * total
+    folded: NDArray[np.int64] = sums.bias.astype(np.int64) - (sums.x.zero_point - offset) * total
     return folded
 
 
