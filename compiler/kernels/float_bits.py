@@ -34,10 +34,8 @@ def opaque(value: float, lanes: int) -> Expr:
     """A number in every lane, of which TVM does not see that it is 0: by its rules 0 times all is
     0, of NaN and infinities, too, and what is added to 0 keeps its sign.
     """
-    if value:
-        return constant(value, lanes)
-    sign = _SIGN if math.copysign(1.0, value) < 0 else 0
-    return of_bits(word(sign, lanes), lanes)
+    number = constant(value, lanes)
+    return number if value else rounded(number, lanes)
 
 
 def word(value: int, lanes: int) -> Expr:

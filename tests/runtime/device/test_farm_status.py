@@ -169,17 +169,20 @@ def test_tvms_own_boards_and_clients_are_counted(tracker, ask):
 def test_tvms_own_view_of_the_tracker_goes_on_working(tracker, ask):
     from tvm.rpc import TrackerSession
 
+    def counts():
+        """Boards, free ones, requests."""
+        session = TrackerSession(("127.0.0.1", tracker))
+        lines = session.text_summary().splitlines()
+        session.close()
+        return next(line.split()[1:] for line in lines if line.startswith(f"{KEY} "))
+
     device, waiting = (RpcDevice("127.0.0.1", tracker, KEY) for _ in range(2))
     thread = threading.Thread(target=lambda: waiting.__enter__().__exit__(None, None, None))
     with device:
         thread.start()
         farm.wait_until(lambda: ask().waiting)
-        session = TrackerSession(("127.0.0.1", tracker))
-        lines = session.text_summary().splitlines()
-        session.close()
+        farm.wait_until(lambda: counts() == ["1", "0", "1"])  # the request comes a moment later
     thread.join(20.0)
-    counts = next(line.split()[1:] for line in lines if line.startswith(f"{KEY} "))
-    assert counts == ["1", "0", "1"]  # boards, free ones, requests
 
 
 @pytest.mark.parametrize(
