@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.compiler.kernels.float_bits import exactly
 from edgekiln.compiler.kernels.fold import fold
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.softmax import LOWEST
@@ -48,10 +49,11 @@ class LogSoftmaxKernel:
             return value(i, lanes) - splat(top, lanes)
 
         def power(i: Index, lanes: int) -> Expr:
-            return let(exp(mk, below(i, lanes), lanes))
+            return exactly(exp(mk, below(i, lanes), lanes), lanes)
 
         total = fold(mk.lanes, self.count, "float32", float_const(0.0), power, operator.add)
-        rest = let(log(mk, let(total), 1))
+        # By way of memory: TVM puts an expression wherever its name stands, which takes long.
+        rest = exactly(log(mk, exactly(total, 1), 1), 1)
         for_vectors(
             self.count,
             mk.lanes,

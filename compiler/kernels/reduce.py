@@ -127,13 +127,21 @@ class ReduceKernel:
         while len(vectors) > 1:
             half = len(vectors) // 2
             pairs = zip(vectors[:half], vectors[half:], strict=True)
-            vectors = [let(self._combined(mk, a, b, lanes)) for a, b in pairs]
+            vectors = [self._halved(mk, a, b, lanes) for a, b in pairs]
         (result,) = vectors
         while lanes > 1:
             lanes //= 2
             low, high = (shuffle([result], range(at, at + lanes)) for at in (0, lanes))
-            result = let(self._combined(mk, low, high, lanes))
+            result = self._halved(mk, low, high, lanes)
         return result
+
+    def _halved(self, mk: MicroKernel, a: Expr, b: Expr, lanes: int) -> Expr:
+        """Combine two halves, by way of memory: TVM puts an expression wherever its name stands,
+        and three of each in the next one, which takes minutes.
+        """
+        made = register("float32", lanes)
+        store(made, 0, self._combined(mk, a, b, lanes), lanes)
+        return load(made, 0, lanes)
 
     def _partials(self, mk: MicroKernel) -> tuple[int, int]:
         """How many partial results a row has, and how many of them are a vector."""
