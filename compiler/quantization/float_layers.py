@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 # written and read in four bytes instead of one and converted on both sides.
 _MACS_AN_ELEMENT = 8
 _TRIALS = 8  # at most, of layers that might become integer again
-# What a layer takes more than in 8 bits, in times of that: an instruction has a half, or a quarter
-# of the products.
-_MORE_WIDE, _MORE_FLOAT = 1, 3
+# What a layer takes more than in 8 bits, to one another: as long on x86 with AVX-512, half as long
+# on a Cortex-M4 (benchmarks/README.md). The model is for all chips.
+_MORE_WIDE, _MORE_FLOAT = 2, 3
 
 
 class LayerChange(NamedTuple):
