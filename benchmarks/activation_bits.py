@@ -14,7 +14,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
@@ -31,7 +30,7 @@ from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 
 # The programs: precision and options of the quantizer, by the name of a column.
-_PROGRAMS: dict[str, tuple[Precision, dict[str, Any]]] = {
+_PROGRAMS: dict[str, tuple[Precision, dict[str, int]]] = {
     "8 bits": ("int8", {}),
     "16 bits": ("int8", {"activation_bits": 16}),
     "float32": ("float32", {}),
