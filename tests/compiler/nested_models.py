@@ -35,18 +35,22 @@ class NestedNet:
             for name, weight in self.weights.items()
         }
 
-    def save(self, path: Path, width: int) -> Path:
-        """The network's first `width` channels."""
-        m = QdqModel(seed=width)
-        x = m.q(m.input("x", 1, 3, IMAGE, IMAGE), scale=0.02, zero=-5)
+    def save(self, path: Path, width: int, words: bool = False) -> Path:
+        """The network's first `width` channels; with `words` activations have 16 bits."""
+        m = QdqModel(seed=width, opset=21, dtype="int16" if words else "int8")
+
+        def q(name: str, scale: float, zero: int) -> str:
+            return m.q(name, scale=scale / 200 if words else scale, zero=0 if words else zero)
+
+        x = q(m.input("x", 1, 3, IMAGE, IMAGE), 0.02, -5)
         stem = self._conv(m, x, "stem", width, pads=[1, 1, 1, 1])
-        a = m.q(m.op("Relu", stem, out="stem_relu"), scale=0.03 * width, zero=-128)
-        b = m.q(self._conv(m, a, "point", width, width), scale=0.4 * width, zero=4)
-        c = m.q(self._conv(m, b, "depth", width, pads=[1, 1, 1, 1], group=width), scale=4.0, zero=7)
+        a = q(m.op("Relu", stem, out="stem_relu"), 0.03 * width, -128)
+        b = q(self._conv(m, a, "point", width, width), 0.4 * width, 4)
+        c = q(self._conv(m, b, "depth", width, pads=[1, 1, 1, 1], group=width), 4.0, 7)
         side = self.kernel // 2
-        d = m.q(self._conv(m, c, "deep", width, width, pads=[side] * 4), scale=31.0 * width, zero=9)
-        e = m.q(m.op("Relu", m.op("Add", d, a, out="sum"), out="sum_relu"), scale=40.0, zero=-128)
-        pool = m.q(m.op("GlobalAveragePool", e, out="pool"), scale=20.0, zero=-128)
+        d = q(self._conv(m, c, "deep", width, width, pads=[side] * 4), 31.0 * width, 9)
+        e = q(m.op("Relu", m.op("Add", d, a, out="sum"), out="sum_relu"), 40.0, -128)
+        pool = q(m.op("GlobalAveragePool", e, out="pool"), 20.0, -128)
         flat = m.op("Flatten", pool, out="flat")
         weight = self._weight(m, "dense", CLASSES, width)
         m.op("Gemm", flat, weight, out="logits", transB=1)

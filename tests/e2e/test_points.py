@@ -41,12 +41,12 @@ COMPACT = {"compact": True}
 
 
 class Family:
-    """A network at two widths: models, the program of both, and each alone."""
+    """A network at two widths, of 16 bits or of 8: models, the program of both, and each alone."""
 
-    def __init__(self, home: Path, target: str, kernel: int = 3) -> None:
+    def __init__(self, home: Path, target: str, kernel: int = 3, words: Any = (False,) * 2):
         self.home, self.target = home, profile.load(target)
-        net = NestedNet(max(WIDTHS), kernel=kernel)
-        self.models = [net.save(home / f"w{width}.onnx", width) for width in WIDTHS]
+        net, both = NestedNet(max(WIDTHS), kernel=kernel), zip(WIDTHS, words, strict=True)
+        self.models = [net.save(home / f"w{width}.onnx", width, wide) for width, wide in both]
         self.alone = [self.build(model, model.stem) for model in self.models]
         self.program = self.build(self.models[0], "points", point=(f"w16={self.models[1]}",))
 
