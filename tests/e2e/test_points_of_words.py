@@ -14,6 +14,7 @@ def test_each_point_gives_the_bits_of_its_model_compiled_alone(
 ) -> None:
     family = Family(tmp_path, HOST, words=words)
     net = load(family.program)
+    assert len(family.alone) == len(net.points) == len(words)
     for number, alone in enumerate(family.alone):
         net.set_point(number)
         assert answers(net) == answers(load(alone))
