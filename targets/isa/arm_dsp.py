@@ -6,6 +6,7 @@ in pairs the same way, so weights need no order of their own.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Clip
@@ -25,6 +26,8 @@ from edgekiln.targets.isa.halfwords import Half, HalfwordUnit, Widening
 
 class DspMicroKernel(MicroKernel):
     """Two products an instruction, in general registers."""
+
+    code_bits: ClassVar[int] = 8  # of a result's code, to which SSAT clips
 
     @property
     def widened(self) -> MicroKernel | None:
@@ -53,7 +56,7 @@ class DspMicroKernel(MicroKernel):
             return super().quantize(value, clip, lanes, order)
         whole = llvm("llvm.arm.qadd", "int32", self.round_to_int(value, lanes), clip.zero)
         if clip.saturating:
-            whole = llvm("llvm.arm.ssat", "int32", whole, const(8))
+            whole = llvm("llvm.arm.ssat", "int32", whole, const(self.code_bits))
         else:
             whole = minimum(maximum(whole, clip.low), clip.high)
         return self.narrow(whole, lanes)

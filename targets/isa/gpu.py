@@ -84,17 +84,7 @@ OPENCL_F32 = GpuFloat32(
     group_threads=64,
     busy=4096,
 )
-OPENCL_W16 = GpuWords(
-    name="opencl_w16",
-    activation="int16",
-    lanes=(1,),
-    byte_lanes=(1,),
-    k_step=1,
-    x_bytes=1,
-    registers=64,
-    group_threads=64,
-    busy=4096,
-)
+OPENCL_W16 = replace(GpuWords(**vars(OPENCL_F32)), name="opencl_w16", activation="int16")
 # NVIDIA's chips have from 8 multiprocessors (Jetson Orin Nano) to 132 (H100), each with up to 1536
 # or 2048 threads: so many are 32 warps on each of the smallest, two of the largest. Not measured.
 CUDA = replace(OPENCL, name="cuda", busy=8192)

@@ -7,11 +7,11 @@ asks for them knows that they do not leave it: see `passes.words`.
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from edgekiln.targets.isa.arm_common import A64MicroKernel, ArmMicroKernel
 from edgekiln.targets.isa.arm_dotprod import ARM_DOTPROD, ARM_DOTPROD_A55
-from edgekiln.targets.isa.arm_dsp import ARM_DSP, DspMicroKernel, halves
+from edgekiln.targets.isa.arm_dsp import ARM_DSP, WidenedDspMicroKernel, halves
 from edgekiln.targets.isa.arm_mve import ARM_MVE, MveMicroKernel
 from edgekiln.targets.isa.arm_neon import ARM_NEON, ARMV7_NEON
 from edgekiln.targets.isa.base import MicroKernel
@@ -21,8 +21,6 @@ from edgekiln.targets.isa.expressions import (
     cast,
     const,
     llvm,
-    maximum,
-    minimum,
     reinterpret,
     shuffle,
     splat,
@@ -164,21 +162,15 @@ class GenericWords(ScalarWords, GenericMicroKernel):
     """Whatever LLVM makes of products."""
 
 
-class DspWords(WordMultiplier, DspMicroKernel):
+class DspWords(WidenedDspMicroKernel):
     """SMLAD on pairs that lie so in memory; SXTB16 widens the weights, whose order makes pairs of
     neighbours of its results: bytes 0 and 2, bytes 1 and 3.
     """
 
-    @property
-    def widened(self) -> MicroKernel | None:
-        return None
+    code_bits: ClassVar[int] = 16
 
     def arrange(self, weights: "NDArray[np.generic]") -> "NDArray[np.generic]":
         return weights[..., [0, 2, 1, 3]]
-
-    def operand(self, pixels: Sequence[Expr], step: int, lanes: int) -> Expr:
-        del step, lanes  # x_bytes are k_step elements
-        return pixels[0]
 
     def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
         del lanes
@@ -186,19 +178,6 @@ class DspWords(WordMultiplier, DspMicroKernel):
         for at, weights in enumerate(halves(w)):
             acc = llvm("llvm.arm.smlad", "int32", shuffle([pairs], [at]), weights, acc)
         return acc
-
-    def quantize(
-        self, value: Expr, clip: Clip, lanes: int, order: Sequence[int] | None = None
-    ) -> Expr:
-        """Clipped as an integer, by SSAT where that is all of a code's range."""
-        if not clip.bounded:
-            return super().quantize(value, clip, lanes, order)
-        whole = llvm("llvm.arm.qadd", "int32", self.round_to_int(value, lanes), clip.zero)
-        if clip.saturating:
-            whole = llvm("llvm.arm.ssat", "int32", whole, const(16))
-        else:
-            whole = minimum(maximum(whole, clip.low), clip.high)
-        return self.narrow(whole, lanes)
 
 
 class MveWords(ScalarWords, MveMicroKernel):
