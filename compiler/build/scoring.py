@@ -164,10 +164,17 @@ def check_agreement(step: Step, min_sqnr_db: float) -> None:
     if step.score and step.score.is_agreement:
         found = step.score.value
     if found is not None and found < min_sqnr_db:
+        chosen = step.metrics.get("sqnr_db") if step.stage == "quantize" else None
+        hint = f"change [{step.stage}] in the recipe (calibration, exclude), or take less"
+        if chosen is not None and chosen >= min_sqnr_db:
+            hint = (
+                f"the samples that it was chosen by keep {chosen:.1f} dB, those that chose nothing "
+                "do not: give more samples, or ask for more decibels than you need, or take less"
+            )
         raise AccuracyError(
             f"{step.stage}: an SQNR of {found:.1f} dB against the float model is below the "
             f"{min_sqnr_db:g} dB of --min-sqnr",
-            f"change [{step.stage}] in the recipe (calibration, exclude), or take less",
+            hint,
         )
 
 

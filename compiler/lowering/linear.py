@@ -22,7 +22,7 @@ from edgekiln.compiler.kernels.depthwise.paired import in_pairs
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
 from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.lowering import fourier
-from edgekiln.compiler.lowering.finish import finish_of
+from edgekiln.compiler.lowering.finish import finish_of, in_integers
 from edgekiln.compiler.lowering.state import Lowering
 
 _Weight = NDArray[np.int8] | NDArray[np.float32]
@@ -38,7 +38,8 @@ def conv2d(low: Lowering, node: Node, op: Conv2d) -> None:
     residual = _residual(op, low.tensor(node.inputs[1])) if op.residual else None
     if op.groups == len(op.weight) == x.nhwc().c > 1:
         mk = low.kernels_of(node)
-        depthwise = low.tuned(node, in_pairs(_kernel(DepthwiseKernel, op, x, y, residual), mk))
+        kernel = in_integers(_kernel(DepthwiseKernel, op, x, y, residual), mk)
+        depthwise = low.tuned(node, in_pairs(kernel, mk))
         low.call(node, built(depthwise, mk), op="depthwise_conv2d", macs=macs)
     elif transform := fourier.of_frames(low, node, op):
         low.call(
@@ -83,6 +84,7 @@ def _best(
     weights, with its tile.
     """
     mk = low.kernels_of(node)
+    kernel = in_integers(kernel, mk)
     if low.wider and (inside := nested(kernel, low.wider.kernels, mk)):
         return inside
     if low.wider and low.compact:

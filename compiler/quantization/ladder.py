@@ -82,6 +82,7 @@ class Climb:
     limits: QualityLimits
     bench: Workbench
     retrain: Retrain | None = None
+    helping: int = 0  # of the samples, which calibrate
     corrections: Mapping[str, Correction] = field(default_factory=lambda: CORRECTIONS)
     rungs: list[Rung] = field(default_factory=list)
     _tried: list[Attempt] = field(default_factory=list)
@@ -115,6 +116,7 @@ class Climb:
             limits=self.limits.lost,
             min_sqnr_db=self.limits.min_sqnr_db,
             samples=self.judge.samples,
+            helping=self.helping,
             met=chosen.verdict.excess(self.limits) <= 0.0,
             chosen=chosen.rung,
             rungs=tuple(

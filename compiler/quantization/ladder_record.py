@@ -71,7 +71,8 @@ class Ladder:
 
     limits: Mapping[str, float]  # what may be lost, by the label of a score
     min_sqnr_db: float | None = None  # what each output has to keep
-    samples: int  # of the validation split
+    samples: int  # that judged
+    helping: int = 0  # of them, which calibrated, too: where few validate
     met: bool
     chosen: str  # the name of the step that the model is from
     rungs: tuple[Rung, ...]
@@ -119,9 +120,20 @@ def ladder_notes(ladder: Ladder, float_scores: Sequence[Measured]) -> list[str]:
         sqnr_db = rung.sqnr_db if ladder.min_sqnr_db is None else rung.least_db
         notes.append(
             f"{', '.join([*limits, _step(rung)])}: {', '.join([*shown, f'SQNR {sqnr_db:.1f} dB'])} "
-            f"on {ladder.samples:,} validation samples" + ("" if rung.kept else ", undone")
+            + judged_on(ladder.samples, ladder.helping)
+            + ("" if rung.kept else ", undone")
         )
     return notes
+
+
+def judged_on(samples: int, helping: int) -> str:
+    """What has judged, for people.
+
+    Args:
+        helping: of the samples, which calibrated.
+    """
+    validating = f"on {samples - helping:,} validation samples"
+    return f"{validating} and {helping:,} that calibrate" if helping else validating
 
 
 def _step(rung: Rung) -> str:

@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edgekiln.compiler.quantization.products import WEIGHT_BITS
 from edgekiln.compiler.quantization.sqnr import LOST_DB
@@ -11,6 +14,7 @@ from edgekiln.runtime.errors import AccuracyError, ConfigError
 if TYPE_CHECKING:
     import onnx
 
+    from edgekiln.compiler.onnx_model.feed import Feed
     from edgekiln.compiler.quantization.corrections import Workbench
     from edgekiln.compiler.quantization.judge import Verdict
     from edgekiln.compiler.quantization.ladder import Attempt, Retrain
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
 # Of the validation split: for what a task loses, and for what is asked of every layer.
 _SAMPLES, _PROBE_SAMPLES = 4096, 128
+_FEW_SAMPLES = 128  # fewer than these find help
 SQNR_SAMPLES = 512  # of the validation split, for the signal to noise
 
 
@@ -48,6 +53,7 @@ def climbed(
     model: "onnx.ModelProto",
     scheme: "Scheme",
     bench: "Workbench",
+    data: str,
     spec: str,
     drops: Mapping[str, float],
     min_sqnr_db: float | None,
@@ -59,6 +65,7 @@ def climbed(
     Args:
         model: float, which the int8 model is held against.
         scheme: how it is quantized so far.
+        data: that calibrated.
         spec: of the data set whose validation split judges.
         drops: as `drops_of` gives them; without any, labels are not asked.
         min_sqnr_db: of each output.
@@ -73,9 +80,12 @@ def climbed(
     from edgekiln.compiler.packaging.report import Score, limits_by_label
     from edgekiln.compiler.quantization.judge import Judge, QualityLimits
     from edgekiln.compiler.quantization.ladder import Climb
-    from edgekiln.compiler.quantization.ladder_record import ladder_notes
+    from edgekiln.compiler.quantization.ladder_record import judged_on, ladder_notes
 
     feed = feed_for(io.read_meta(model), model_inputs.of_model(model), data=spec, seed=bench.seed)
+    helping = 0
+    if not drops and spec == data:
+        feed, helping = _with_more_to_judge(feed)
     if drops and not feed.scored:
         raise ConfigError(
             f"quantize: max-drop: {spec} has no labels, so there is no accuracy to lose",
@@ -88,12 +98,12 @@ def climbed(
     scores = tuple(Score.of_measured(each, n=count, of=count) for each in judge.scores)
     limits = QualityLimits(lost=limits_by_label(scores, drops), min_sqnr_db=min_sqnr_db)
     found, ladder = Climb(
-        judge=judge, probe=probe, limits=limits, bench=bench, retrain=retrain
+        judge=judge, probe=probe, limits=limits, bench=bench, retrain=retrain, helping=helping
     ).climb(scheme)
     notes = ladder_notes(ladder, judge.scores)
     if not ladder.met:
         raise AccuracyError(
-            f"quantize: on {count:,} validation samples more is lost than "
+            f"quantize: {judged_on(count, helping)} more is lost than "
             f"{'max-drop' if drops else 'min-sqnr'} allows, whatever was tried: {'; '.join(notes)}",
             hint=(
                 "allow more, or leave more to lose: train longer, prune less"
@@ -103,6 +113,22 @@ def climbed(
             + _more_bits(scheme),
         )
     return found, ladder, notes
+
+
+def _with_more_to_judge(feed: "Feed") -> "tuple[Feed, int]":
+    """Samples of which more judge, where few validate, and how many: a signal is a matter of the
+    worst sample, which a handful need not have. What calibrated may help, for that fits nothing to
+    single samples, nor is a label asked.
+    """
+    from edgekiln.compiler.onnx_model.feed import FeedPart
+
+    validating = len(feed.parts["val"])
+    missing = min(_FEW_SAMPLES - validating, len(feed.parts["calib"]))
+    if missing <= 0 or not validating or feed.takes.states:
+        return feed, 0
+    val, calib = feed.parts["val"].inputs, feed.parts["calib"].inputs
+    both = {name: np.concatenate([val[name], calib[name][:missing]]) for name in val}
+    return replace(feed, parts={**feed.parts, "val": FeedPart(inputs=both)}), missing
 
 
 def _more_bits(scheme: "Scheme") -> str:

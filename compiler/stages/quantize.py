@@ -147,7 +147,6 @@ class QuantizeStage(QuantizedTraining):
         from edgekiln.compiler.quantization import kept_numbers, qcheck
         from edgekiln.compiler.quantization.corrections import Workbench
         from edgekiln.compiler.quantization.judge import Judge
-        from edgekiln.compiler.quantization.ladder_record import write_ladder
         from edgekiln.compiler.quantization.prepare import prepare
         from edgekiln.compiler.quantization.residual_sums import residual_sums
 
@@ -178,12 +177,12 @@ class QuantizeStage(QuantizedTraining):
         if self._limited:
             spec = self.validation or self.data
             found, ladder, notes = climbed(
-                model, scheme, bench, spec, drops_of(self.max_drop), self.min_sqnr,
+                model, scheme, bench, self.data, spec, drops_of(self.max_drop), self.min_sqnr,
                 retrain if self.qat_epochs else None,
             )  # fmt: skip
             ctx.notes.extend(notes)
             scheme, quantized, spared = found.scheme, found.quantized, found.scheme.floats
-            sqnr_db = judge.verdict(quantized).sqnr_db
+            sqnr_db = found.verdict.sqnr_db
         elif sqnr_db < _ROUNDED_DB and (sums := residual_sums(model)):
             ctx.notes.append(
                 f"the residual stream is rounded at each of its {len(sums)} sums: "
@@ -203,9 +202,7 @@ class QuantizeStage(QuantizedTraining):
         if not sqnr_db >= least_db:
             raise quantize_refusals.signal_lost(sqnr_db, least_db)
         ctx.notes.extend(structure.notes)
-        if ladder is not None:
-            write_ladder(quantized, ladder)
-        io.save_model(quantized, dst)
+        _save(quantized, ladder, dst)
         return {
             "sqnr_db": sqnr_db,
             "quantized_ops": len(structure.integer),
@@ -257,3 +254,13 @@ class QuantizeStage(QuantizedTraining):
             percentile=self.percentile,
             advance=ctx.advance,
         )
+
+
+def _save(quantized: "onnx.ModelProto", ladder: "Ladder | None", dst: Path) -> None:
+    from edgekiln.compiler.quantization.ladder_record import write_ladder
+    from edgekiln.compiler.quantization.whole_scales import with_whole_scales
+
+    with_whole_scales(quantized)
+    if ladder is not None:
+        write_ladder(quantized, ladder)
+    io.save_model(quantized, dst)

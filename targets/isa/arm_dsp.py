@@ -21,7 +21,7 @@ from edgekiln.targets.isa.expressions import (
     reinterpret,
     shuffle,
 )
-from edgekiln.targets.isa.halfwords import Half, HalfwordUnit, Widening
+from edgekiln.targets.isa.halfwords import Half, HalfwordUnit, RequantizeUnit, Widening
 
 
 class DspMicroKernel(MicroKernel):
@@ -100,6 +100,15 @@ class DspWidening(Widening):
         return reinterpret(shuffle([_bottoms(even, odd), tops], range(2)), "int16", 4)
 
 
+class DspRequantize(RequantizeUnit):
+    """SMMLA, and SSAT of what was shifted on its way."""
+
+    def codes(self, acc: Expr, factor: Expr, start: Expr, shift: int) -> Expr:
+        product = cast(acc, "int64") * cast(factor, "int64")
+        whole = start + cast(product >> const(32, "int64"), "int32")
+        return cast(llvm("llvm.arm.ssat", "int32", whole >> const(shift), const(8)), "int8")
+
+
 def _bottoms(bottom: Expr, top: Expr) -> Expr:
     return (bottom & const(0xFFFF)) | (top << const(16))
 
@@ -132,10 +141,11 @@ ARM_DSP = DspMicroKernel(
     operand_dots=1.0,  # two SXTB16
     weight_dots=1.0,
     in_order=True,
-    epilogue_cycles=9.0,
+    epilogue_cycles=5.0,
     depthwise_rows=2,
     halfwords=DspHalfwords(),
     widening=DspWidening(cycles=2.0, elements=4, scratch_bytes=5120, unrolled=24),
+    requantizes=DspRequantize(),
 )
 
 # One SMLAD a step; beside sums and weights a pixel, three addresses or counters.
@@ -151,6 +161,7 @@ _WIDENED = WidenedDspMicroKernel(
     scratch_registers=6,
     dot_latency=1,
     in_order=True,
-    epilogue_cycles=9.0,
+    epilogue_cycles=5.0,
     loop_costs=LoopCosts(tile_cycles=16.0, loads_per_cycle=1.0),
+    requantizes=DspRequantize(),
 )

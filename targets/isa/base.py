@@ -22,7 +22,7 @@ from edgekiln.targets.isa.expressions import (
     vector,
     words_of,
 )
-from edgekiln.targets.isa.halfwords import HalfwordUnit, Widening
+from edgekiln.targets.isa.halfwords import HalfwordUnit, RequantizeUnit, Widening
 from edgekiln.targets.isa.matrix import MatrixUnit
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ class MicroKernel(ABC):
     tuned_as: str = ""  # the micro-kernel whose measured tiles are this one's, too
     activation: str  # numpy name of the activations' type: what `dot` multiplies
     lanes: tuple[int, ...]  # int32 lanes of the vectors there are, widest first
-    # Bytes at once where bytes are only moved, compared or looked up, widest first.
-    byte_lanes: tuple[int, ...] = (64, 32, 16, 8, 4)
+    byte_lanes: tuple[int, ...] = (64, 32, 16, 8, 4)  # where bytes are only moved or looked up
     k_step: int = 4  # pairs of bytes that a lane of a dot product takes
     x_bytes: int = 4  # of a pixel that a matrix product loads at once, a multiple of `k_step`
     rows: int = 1  # pixels whose sums share an accumulator
@@ -75,6 +74,7 @@ class MicroKernel(ABC):
     matrix: MatrixUnit | None = None  # beside the vectors, where the chip has one
     halfwords: HalfwordUnit | None = None  # where they are what the chip multiplies
     widening: Widening | None = None  # for `widened`
+    requantizes: RequantizeUnit | None = None  # where integers do it with less work
 
     @property
     def accumulator(self) -> str:

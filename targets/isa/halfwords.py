@@ -45,3 +45,12 @@ class Widening(ABC):
     @abstractmethod
     def widen(self, codes: Expr) -> Expr:
         """Return so many codes as int16, in their order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequantizeUnit(ABC):
+    """Sums that become codes by integers, where that is less work than by floats."""
+
+    @abstractmethod
+    def codes(self, acc: Expr, factor: Expr, start: Expr, shift: int) -> Expr:
+        """Return (start + ⌊acc · factor / 2³²⌋) >> shift, saturated to a code, of int32 scalars."""

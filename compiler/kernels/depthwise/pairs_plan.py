@@ -28,7 +28,7 @@ from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.halfwords import Half
 
 _ROW_CYCLES = 1.5  # to load a row of a column, and its share of packing a pair
-_RESULT_CYCLES = 10.0  # of an epilogue
+_RESULT_CYCLES = 5.0  # of an epilogue
 _TILE_CYCLES = 14.0  # addresses and the loop
 _MOST_COLUMNS = 6  # of a tile: more would save little and make long code
 

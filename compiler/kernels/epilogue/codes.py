@@ -11,7 +11,9 @@ from edgekiln.compiler.kernels.epilogue.base import Epilogue, PerLane
 from edgekiln.compiler.kernels.epilogue.scales import ratio
 from edgekiln.compiler.kernels.epilogue.store import store_lanes
 from edgekiln.compiler.kernels.epilogue.sums import START, ResidualOperand
+from edgekiln.compiler.kernels.epilogue.whole import WholeCodes
 from edgekiln.compiler.kernels.numbers import all_codes, codes_of, most_steps
+from edgekiln.compiler.onnx_model.requantize import WholeFactors
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Clip
 from edgekiln.targets.isa.expressions import (
@@ -33,16 +35,19 @@ class CodesEpilogue(Epilogue):
         clip: lowest and highest code of y.
         bias: what sums start from, modulo 2³².
         rectified: whether `sums.is_rectified`.
+        whole: of the result as it is stored, or would be without the residual; None: floats do it.
     """
 
     def __init__(
         self, mk: MicroKernel, y: Nhwc, mult: NDArray[np.float32], clip: tuple[int, int],
         residual: ResidualOperand | None, bias: NDArray[np.int64], *, rectified: bool = False,
+        whole: WholeFactors | None = None,
     ) -> None:  # fmt: skip
         super().__init__(mk, y, residual)
         assert y.dtype != "float32", "sums that become floats are dequantized"
         self._mult_values, self._bias_values = mult, bias
         self._rectified = rectified and mk.sums_as_floats
+        self._whole_factors = whole
         self._saturating = clip == all_codes(y.dtype)
         # The layer's own numbers, in the order in which the code below counts them.
         self._floats: list[np.float32] = []
@@ -65,7 +70,11 @@ class CodesEpilogue(Epilogue):
             bias = bias + START
             mult = np.concatenate([mult, mult * np.float32(-(2.0**23))])
         self._bias = k.constant(bias.astype(np.int32))
-        self._mult = k.constant(mult)
+        if self._whole_factors:
+            zero = self._residual.zero_point if self._residual else self._y.zero_point
+            self._whole = WholeCodes(k, self._whole_factors, zero, per_lane)
+        else:
+            self._mult = k.constant(mult)
         floats = np.array(self._floats, np.float32).view(np.int32)
         self._numbers = k.constant(np.concatenate([floats, np.array(self._ints, np.int32)]))
 
@@ -76,11 +85,20 @@ class CodesEpilogue(Epilogue):
         self, acc: Expr, at: Index, y: Index, other: Index | None, lanes: int, valid: int,
         order: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
-        value = self._scaled(acc, at, lanes)
-        if other is not None:
-            value = self._plus_residual(value, other, lanes, order)
-        codes = codes_of(self.mk, value, self._clip(), self._y.dtype, lanes, order)
+        codes = self._codes(acc, at, other, lanes, order)
         store_lanes(self._out, y, codes, self._y.dtype, lanes, valid)
+
+    def _codes(
+        self, acc: Expr, at: Index, other: Index | None, lanes: int, order: Sequence[int] | None
+    ) -> Expr:
+        if other is None and self._whole_factors:
+            return self._whole.codes(self.mk, acc, at)
+        if other is None:
+            value = self._scaled(acc, at, lanes)
+        else:
+            steps = cast(self._steps(acc, at, lanes), "float32", lanes)
+            value = self._plus_residual(steps, other, lanes, order)
+        return codes_of(self.mk, value, self._clip(), self._y.dtype, lanes, order)
 
     def _scaled(self, acc: Expr, at: Index, lanes: int) -> Expr:
         """Steps of y, in float32."""
@@ -91,20 +109,26 @@ class CodesEpilogue(Epilogue):
         start = load(self._mult, at + self._lanes, lanes)
         return self.mk.fma(reinterpret(acc, "float32", lanes), mult, start, lanes)
 
+    def _steps(self, acc: Expr, at: Index, lanes: int) -> Expr:
+        """Steps of the result of a layer with a residual, rounded and clipped as if it were stored:
+        as `Add`'s first operand was.
+        """
+        if self._whole_factors:
+            return self._whole.steps(self.mk, acc, at)
+        value = self._scaled(acc, at, lanes)
+        return self.mk.steps(value, self._float(2), self._float(3), lanes)
+
     def _plus_residual(
-        self, value: Expr, other: Index, lanes: int, order: Sequence[int] | None
+        self, steps: Expr, other: Index, lanes: int, order: Sequence[int] | None
     ) -> Expr:
-        """Round and clip the result as if it were stored, and add the other tensor's codes."""
+        """Steps of y: those of the result, and the other tensor's codes."""
         mk = self.mk
-        # As `Add`'s first operand was clipped and rounded when it was still stored.
-        steps = mk.steps(value, self._float(2), self._float(3), lanes)
-        rounded = cast(steps, "float32", lanes)
         # In the order of the lanes, which interleaving may have changed.
         codes = load(self._other, other, lanes)
         codes = codes if order is None else shuffle([codes], order)
         raw = mk.widen(codes, lanes) - splat(self._int(3), lanes)
         scaled = cast(raw, "float32", lanes) * splat(self._float(5), lanes)
-        return mk.fma(rounded, splat(self._float(4), lanes), scaled, lanes)
+        return mk.fma(steps, splat(self._float(4), lanes), scaled, lanes)
 
     def _clip(self) -> Clip:
         return Clip(

@@ -22,6 +22,7 @@ from edgekiln.compiler.kernels.epilogue.kept import SumsEpilogue
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand, Sums, folded_bias, is_rectified
 from edgekiln.compiler.kernels.numbers import all_codes
 from edgekiln.compiler.kernels.rounding import Rounding
+from edgekiln.compiler.onnx_model.requantize import WholeFactors
 from edgekiln.targets.isa.base import MicroKernel
 
 S = TypeVar("S", bound=Sums)
@@ -34,14 +35,17 @@ class RequantizeFinish:
     """Sums of codes become codes of y: times `mult`, rounded half to even, clipped.
 
     Args:
-        mult: (OC,) or (1,) float32, see `scales.multiplier`.
+        mult: (OC,) or (1,) float32, see `onnx_model.requantize.multiplier`.
         clip: lowest and highest code of y.
+        whole: the same by integers alone, on chips where that is less work; None: by floats. Of a
+            layer with a residual, for the result before that is added.
     """
 
     SIGNED_AS: ClassVar[str] = "Requantize"
 
     mult: NDArray[np.float32]
     clip: tuple[int, int] = (0, 255)
+    whole: WholeFactors | None = None
 
     prefix: ClassVar[str] = ""
     suffix: ClassVar[str] = ""
@@ -50,7 +54,7 @@ class RequantizeFinish:
         """The code that does it."""
         return CodesEpilogue(
             mk, sums.y, self.mult, self.clip, sums.residual, folded_bias(sums, mk.offset),
-            rectified=self.is_rectified(sums),
+            rectified=self.is_rectified(sums), whole=self.whole,
         )  # fmt: skip
 
     def is_rectified(self, sums: Sums) -> bool:
@@ -84,6 +88,7 @@ class RequantizeFinish:
         finish = RequantizeFinish(
             mult=np.full_like(self.mult, 0.0 if bounded else _UNBOUNDED),
             clip=(low, high if saturating else low),
+            whole=self.whole and self.whole.erased,
         )
         return replace(y, scale=1.0, zero_point=low if rectified else high), finish
 
@@ -141,7 +146,7 @@ class DequantizeFinish:
     """Sums of codes become floats, times `mult`, and then y as by an `ActivationFinish`.
 
     Args:
-        mult: (OC,) or (1,) float32, see `scales.multiplier`.
+        mult: (OC,) or (1,) float32, see `onnx_model.requantize.multiplier`.
     """
 
     SIGNED_AS: ClassVar[str] = "Dequantize"

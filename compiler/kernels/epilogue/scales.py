@@ -3,22 +3,9 @@
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 # Nothing that decides a product with the reciprocal of such a scale underflows or overflows.
 _USUAL_SCALES = (2.0**-100, 2.0**100)
-
-
-def multiplier(
-    x_scale: float, weight_scale: float | NDArray[np.float32], y_scale: float | None
-) -> NDArray[np.float32]:
-    """Per-channel factor from int32 sums to y: float32(float32(s_x·s_w) / s_y), as in MLAS.
-
-    Args:
-        y_scale: None when the result is dequantized: float32(s_x·s_w).
-    """
-    product = np.float32(x_scale) * np.asarray(weight_scale, np.float32)
-    return np.atleast_1d(product if y_scale is None else product / np.float32(y_scale))
 
 
 def ratio(numerator: float, denominator: float) -> np.float32:

@@ -92,7 +92,7 @@ def is_rectified(sums: Sums, mult: NDArray[np.float32], clip: tuple[int, int]) -
     """Whether y is max(0, sum · mult), and the sums may be floats by their bits.
 
     Args:
-        mult: (OC,), see `scales.multiplier`.
+        mult: (OC,), see `onnx_model.requantize.multiplier`.
         clip: lowest and highest code of y.
     """
     y, exact_mult = sums.y, mult.astype(np.float64)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
-from edgekiln.compiler.kernels.epilogue.scales import multiplier
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
+from edgekiln.compiler.onnx_model.requantize import multiplier
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, Codes
 

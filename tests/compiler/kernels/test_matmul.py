@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.epilogue.finish import DequantizeFinish, RequantizeFinish
-from edgekiln.compiler.kernels.epilogue.scales import multiplier
 from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.kernels.matmul.kernel import MatMulKernel
 from edgekiln.compiler.kernels.matmul.spec import Matrices
+from edgekiln.compiler.onnx_model.requantize import multiplier
 from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.harness import Array, everywhere, here, microkernel, quick

@@ -13,9 +13,9 @@ from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
 from edgekiln.compiler.kernels.epilogue.finish import DequantizeFinish, RequantizeFinish
-from edgekiln.compiler.kernels.epilogue.scales import multiplier
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
 from edgekiln.compiler.kernels.gpu.table import built
+from edgekiln.compiler.onnx_model.requantize import multiplier
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, cases
 from tests.compiler.kernels.convolutions import Problem as OfBytes

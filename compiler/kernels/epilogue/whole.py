@@ -1,0 +1,39 @@
+"""Codes of int32 sums by integers alone, with the bits of float32: see `onnx_model.requantize`."""
+
+import numpy as np
+
+from edgekiln.compiler.kernels.builder import KernelBuilder
+from edgekiln.compiler.kernels.epilogue.base import PerLane
+from edgekiln.compiler.onnx_model.requantize import WholeFactors
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Expr, Index, cast, load
+
+
+class WholeCodes:
+    """Turns sums into codes around a zero point, saturated.
+
+    Args:
+        zero: the zero point.
+    """
+
+    def __init__(self, k: KernelBuilder, whole: WholeFactors, zero: int, per_lane: PerLane) -> None:
+        self._shift, self._zero = whole.shift, zero
+        factors = per_lane(whole.factors).astype(np.int32)
+        self._start = len(factors)
+        # The zero point and a half, as `whole.shift` wants them.
+        start = (2 * zero + 1) << (whole.shift - 1)
+        self._numbers = k.constant(np.append(factors, np.array([start, zero], np.int32)))
+
+    def codes(self, mk: MicroKernel, acc: Expr, at: Index) -> Expr:
+        """The code of a sum, bias included.
+
+        Args:
+            at: of its channel.
+        """
+        assert mk.requantizes
+        factor, start = load(self._numbers, at), load(self._numbers, self._start)
+        return mk.requantizes.codes(acc, factor, start, self._shift)
+
+    def steps(self, mk: MicroKernel, acc: Expr, at: Index) -> Expr:
+        """The code's steps from the zero point, int32."""
+        return cast(self.codes(mk, acc, at), "int32") - load(self._numbers, self._start + 1)

@@ -1,0 +1,143 @@
+"""Kernels that make codes by integers alone agree with ONNX Runtime, bit by bit."""
+
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
+from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
+from edgekiln.compiler.kernels.gpu.table import built
+from edgekiln.compiler.lowering.finish import in_integers
+from edgekiln.compiler.quantization.whole_scales import moved_scales
+from edgekiln.targets import isa
+from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Expr, cast, const, maximum, minimum
+from edgekiln.targets.isa.halfwords import RequantizeUnit
+from tests.compiler.kernels import harness
+from tests.compiler.kernels.convolutions import Case, Problem, cases
+from tests.compiler.kernels.harness import Codes, emulated_quick, microkernel, run, thorough
+
+K = TypeVar("K", bound=ConvolutionKernel | DepthwiseKernel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainRequantize(RequantizeUnit):
+    """In the operations that every processor has, so that this one can try many cases."""
+
+    def codes(self, acc: Expr, factor: Expr, start: Expr, shift: int) -> Expr:
+        product = cast(acc, "int64") * cast(factor, "int64")
+        whole = (start + cast(product >> const(32, "int64"), "int32")) >> const(shift)
+        return cast(minimum(maximum(whole, const(-128)), const(127)), "int8")
+
+
+def micro_kernel(name: str) -> MicroKernel:
+    mk = microkernel(name)
+    return replace(mk, lanes=(1,), requantizes=PlainRequantize()) if name == "generic_s8" else mk
+
+
+def problem(case: Case) -> Problem:
+    """One whose scales a quantizer would have left."""
+    p = Problem(replace(case, clipped=False), "int8")
+    steps = np.arange(-127, 128, dtype=np.int64) - p.y.tensor.zero_point
+    p.w_scale = moved_scales(p.w_scale, float(p.x_scale), float(p.y_scale), steps)
+    return p
+
+
+def whole(kernel: K, mk: MicroKernel) -> K:
+    made = in_integers(kernel, mk)
+    assert is_whole(made)
+    return made
+
+
+def is_whole(kernel: ConvolutionKernel | DepthwiseKernel) -> bool:
+    assert isinstance(kernel.finish, RequantizeFinish)
+    return kernel.finish.whole is not None
+
+
+def kernel_of(p: Problem, *, depthwise: bool, **more: Any) -> ConvolutionKernel | DepthwiseKernel:
+    common = {**p.attributes(), **more}
+    return (
+        DepthwiseKernel(**common)
+        if depthwise
+        else ConvolutionKernel(groups=p.case.groups, **common)
+    )
+
+
+def check(name: str, case: Case, *, depthwise: bool) -> None:
+    mk, p = micro_kernel(name), problem(case)
+    conv = whole(kernel_of(p, depthwise=depthwise, y=p.y.tensor, finish=p.finish), mk)
+    memory = run(built(conv, mk), name, [p.x.memory()], p.y.tensor, case.pieces)
+    harness.assert_codes(memory, p.expected())
+
+
+def check_residual(name: str, case: Case, *, depthwise: bool) -> None:
+    mk, p = micro_kernel(name), problem(case)
+    fused, other, total = p.residual()
+    clip = harness.bounds(total.dtype)
+    finish = RequantizeFinish(mult=p.mult, clip=clip)
+    conv = whole(kernel_of(p, depthwise=depthwise, y=total, finish=finish, residual=fused), mk)
+    memory = run(built(conv, mk), name, [p.x.memory(), other.memory()], total, case.pieces)
+    own = replace(p.expected(), tensor=p.y.tensor)
+    harness.assert_codes(memory, Codes(total, harness.summed(own, other, total, clip)))
+
+
+@given(cases())
+@thorough
+def test_a_convolution_is_right(case: Case) -> None:
+    check("generic_s8", case, depthwise=False)
+
+
+@given(cases(depthwise=True))
+@thorough
+def test_a_depthwise_convolution_is_right(case: Case) -> None:
+    check("generic_s8", case, depthwise=True)
+
+
+@given(cases())
+@thorough
+def test_a_sum_of_a_convolution_and_another_tensor_is_right(case: Case) -> None:
+    check_residual("generic_s8", case, depthwise=False)
+
+
+@given(cases())
+@emulated_quick
+def test_a_microcontroller_makes_the_same_codes(case: Case) -> None:
+    check("arm_dsp", case, depthwise=False)
+    check_residual("arm_dsp", case, depthwise=False)
+
+
+@given(cases(depthwise=True))
+@emulated_quick
+def test_a_microcontroller_makes_the_same_codes_of_single_channels(case: Case) -> None:
+    check("arm_dsp", case, depthwise=True)
+    check_residual("arm_dsp", case, depthwise=True)
+
+
+def test_chips_that_make_codes_by_floats_with_less_work_do() -> None:
+    p = problem(HERE)
+    conv = ConvolutionKernel(y=p.y.tensor, finish=p.finish, **p.attributes())
+    assert in_integers(conv, isa.load("x86_vnni")) is conv
+
+
+HERE = Case(
+    seed=0, n=1, size=(4, 4), groups=1, channels=(8, 8), kernel=(3, 3), strides=(1, 1),
+    dilations=(1, 1), pads=(0, 0, 0, 0), zeros=("low", "some"), data="random", halos=(0, 0),
+    clipped=False, pieces=1,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("zeros", [("low", "low"), ("some", "high")])
+def test_a_layer_one_of_whose_channels_has_no_factor_goes_by_floats(
+    zeros: tuple[str, str],
+) -> None:
+    p = problem(replace(HERE, zeros=zeros))
+    conv = ConvolutionKernel(y=p.y.tensor, finish=p.finish, **p.attributes())
+    mult = p.mult.copy()
+    mult[5] = 2.0**-8
+    lost = replace(conv, finish=RequantizeFinish(mult=mult, clip=p.clip))
+    found = [is_whole(in_integers(each, isa.load("arm_dsp"))) for each in (conv, lost)]
+    assert found == [True, False]
