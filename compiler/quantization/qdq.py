@@ -2,6 +2,7 @@
 
 Weights: q(w) = round(w / scale), symmetric, one scale per output channel, scale = max|w| / 127.
 Activations: q(x) = saturate(round(x / scale) + zero_point), asymmetric, one scale per tensor.
+Scales of weights are moved by last places in the end, see `whole_scales`.
 Biases: int32 with scale_x · scale_w. Rounding is half to even throughout. This is the scheme of
 Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference, 2017 (arXiv:1712.05877), section 2, in ONNX's operators.
