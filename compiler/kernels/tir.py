@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import overload
 
 from edgekiln.targets.isa.expressions import (
+    Assembly,
     Buffer,
     Expr,
     Index,
@@ -71,12 +72,33 @@ def store(buffer: Buffer, index: Index, value: Expr, lanes: int = 1) -> None:
     T.buffer_store(buffer, value, [first if lanes == 1 else T.ramp(first, 1, lanes)])
 
 
+def call(function: Assembly, *addresses: Expr) -> None:
+    """Call a function of addresses, which LLVM puts here."""
+    from tvm.script.ir_builder import tirx as T
+
+    with T.attr(const(0), "pragma_import_llvm", function.text):
+        T.evaluate(T.call_extern("int32", function.name, *addresses))
+
+
 def register(dtype: str, lanes: int) -> Buffer:
     """A variable that holds one vector. Indexed by constants only, LLVM keeps it in a register."""
     from tvm.script.ir_builder import tirx as T
 
     variable: Buffer = T.alloc_buffer((lanes,), dtype, scope="local")
     return variable
+
+
+def scratch(dtype: str, elements: int, align: int) -> Buffer:
+    """An array of the function's own on the stack.
+
+    Args:
+        align: bytes; -1: 16, which takes a register where the stack is aligned to fewer, as it is
+            to eight on microcontrollers.
+    """
+    from tvm.script.ir_builder import tirx as T
+
+    array: Buffer = T.alloc_buffer((elements,), dtype, scope="local", align=align)
+    return array
 
 
 def memory(dtype: str, elements: int) -> Buffer:

@@ -6,12 +6,15 @@ in pairs the same way, so weights need no order of their own.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from edgekiln.targets.isa.arm_dsp_loops import product_loop
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Clip
 from edgekiln.targets.isa.costs import LoopCosts
 from edgekiln.targets.isa.expressions import (
+    Assembly,
     Expr,
     cast,
     const,
@@ -21,7 +24,13 @@ from edgekiln.targets.isa.expressions import (
     reinterpret,
     shuffle,
 )
-from edgekiln.targets.isa.halfwords import Half, HalfwordUnit, RequantizeUnit, Widening
+from edgekiln.targets.isa.halfwords import (
+    Half,
+    HalfwordUnit,
+    RequantizeUnit,
+    TileLoop,
+    Widening,
+)
 
 
 class DspMicroKernel(MicroKernel):
@@ -90,14 +99,27 @@ class DspHalfwords(HalfwordUnit):
         return llvm(f"llvm.arm.{name}", "int32", word, reinterpret(weights, "int32"), acc)
 
 
+@dataclass(frozen=True, kw_only=True)
 class DspWidening(Widening):
-    """Four codes at once, of a word."""
+    """Four codes at once, of a word.
+
+    Args:
+        dual_issue: the core issues a load and a product in one cycle.
+    """
+
+    dual_issue: bool = False
 
     def widen(self, codes: Expr) -> Expr:
         even, odd = halves(codes)
         # PKHTB takes two top halves, as PKHBT two bottom ones.
         tops = (odd & const(-0x10000)) | ((even >> const(16)) & const(0xFFFF))
         return reinterpret(shuffle([_bottoms(even, odd), tops], range(2)), "int16", 4)
+
+    def split(self, codes: Expr) -> Expr:
+        return reinterpret(shuffle(halves(codes), range(2)), "int16", 4)
+
+    def loop(self, tile: TileLoop) -> Assembly | None:
+        return product_loop(tile, dual_issue=self.dual_issue)
 
 
 class DspRequantize(RequantizeUnit):
@@ -125,6 +147,10 @@ def halves(bytes_: Expr) -> list[Expr]:
     return [llvm("llvm.arm.sxtb16", "int32", part) for part in (word, turned)]
 
 
+_WIDENING = DspWidening(
+    cycles=1.5, elements=4, scratch_bytes=5120, unrolled=24, repeats=4, split_order=(0, 2, 1, 3)
+)
+
 # Thirteen registers hold everything: sums, two halves of each pixel and of a weight, and where both
 # lie. The Cortex-M4 issues one instruction a cycle, so cycles are instructions: two SMLAD a step.
 ARM_DSP = DspMicroKernel(
@@ -144,9 +170,11 @@ ARM_DSP = DspMicroKernel(
     epilogue_cycles=5.0,
     depthwise_rows=2,
     halfwords=DspHalfwords(),
-    widening=DspWidening(cycles=2.0, elements=4, scratch_bytes=5120, unrolled=24),
+    widening=_WIDENING,
     requantizes=DspRequantize(),
 )
+# The Cortex-M7 issues two instructions a cycle: the other order of the same ones.
+ARM_DSP_M7 = replace(ARM_DSP, name="arm_dsp_m7", widening=replace(_WIDENING, dual_issue=True))
 
 # One SMLAD a step; beside sums and weights a pixel, three addresses or counters.
 _WIDENED = WidenedDspMicroKernel(

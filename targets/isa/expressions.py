@@ -7,6 +7,7 @@ needs.
 
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Protocol, overload
 
@@ -50,6 +51,14 @@ class Buffer(Protocol):
     """One-dimensional memory that the generated code reads and writes: `tvm.tirx.Buffer`."""
 
     def __getitem__(self, index: Index, /) -> Expr: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembly:
+    """A function in LLVM's own text, around instructions of one chip. It returns an i32."""
+
+    name: str
+    text: str
 
 
 def vector(dtype: str, lanes: int) -> str:
@@ -176,6 +185,14 @@ def load(buffer: Buffer, index: Index, lanes: int = 1) -> Expr:
     from tvm.script.ir_builder import tirx as T
 
     return buffer[index] if lanes == 1 else buffer[T.ramp(expression(index), 1, lanes)]
+
+
+def address(buffer: Buffer, index: Index) -> Expr:
+    """Where an element lies."""
+    from tvm.script.ir_builder import tirx as T
+
+    pointer: Expr = T.address_of(buffer[index])
+    return pointer
 
 
 def llvm(name: str, dtype: str, *args: Expr) -> Expr:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
-from edgekiln.targets.isa.expressions import Expr
+from edgekiln.targets.isa.expressions import Assembly, Expr
 
 Half = Literal["bottom", "top"]
 
@@ -27,6 +27,28 @@ class HalfwordUnit(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TileLoop:
+    """All products of a register tile of pixels × channels.
+
+    Args:
+        rows: of the filter.
+        steps: of a row: words of each channel's weights.
+        pixel_bytes: from a widened pixel to the next.
+        row_bytes: from a widened row to the next; at least what its steps take.
+        weight_bytes: of a weight: 2, or 1 where one pixel is all that it is multiplied with, whose
+            elements then lie as `Widening.split` has them.
+    """
+
+    pixels: int
+    channels: int
+    rows: int
+    steps: int
+    pixel_bytes: int
+    row_bytes: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Widening(ABC):
     """How codes of activations become 16 bits, before they are multiplied.
 
@@ -35,16 +57,34 @@ class Widening(ABC):
         elements: that are widened at once.
         scratch_bytes: that may be taken of the stack for what was widened.
         unrolled: products of a pair, at most, in an iteration of the loop over k, or of one step.
+        repeats: how often an iteration of the loop that widens does so.
+        split_order: which code each element of `split` is, where that takes less than their own
+            order; `loop` then multiplies bytes of weights, too, and widens them so.
     """
 
     cycles: float
     elements: int
     scratch_bytes: int
     unrolled: int
+    repeats: int = 1
+    split_order: tuple[int, ...] = ()
 
     @abstractmethod
     def widen(self, codes: Expr) -> Expr:
         """Return so many codes as int16, in their order."""
+
+    def split(self, codes: Expr) -> Expr:
+        """Return so many codes as int16, in the order `split_order`."""
+        raise NotImplementedError
+
+    def loop(self, tile: TileLoop) -> Assembly | None:
+        """The loop over k of a tile, where the chip has one that is better than a compiler's.
+
+        It takes where the first pixel's first element and the first weight lie, then where each
+        sum does, those of a pixel side by side.
+        """
+        del tile
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from edgekiln.compiler.kernels.conv2d.widened_plan import WidenedPlan
 from edgekiln.compiler.kernels.conv2d.winograd_plan import WinogradPlan
 from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tile import Tile, alternating
-from edgekiln.compiler.kernels.tir import register
+from edgekiln.compiler.kernels.tir import scratch
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
 
@@ -69,8 +69,8 @@ class ConvolutionKernel(ConvolutionSpec):
                 case WidenedPlan():
                     epilogue.declare_output(k)
                     items = k.items(plan.work)
-                    scratch = register(plan.mk.activation, plan.kh * plan.pitch)
-                    WidenedTileEmitter(plan, scratch, weights, epilogue, image=x).emit(*items)
+                    strip = scratch("int16", plan.kh * plan.pitch, plan.alignment)
+                    WidenedTileEmitter(plan, strip, weights, epilogue, image=x).emit(*items)
                 case DirectPlan():
                     epilogue.declare_output(k)
                     ConvolutionTileEmitter(plan, x, weights, epilogue).emit(*k.items(plan.work))

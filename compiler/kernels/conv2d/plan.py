@@ -113,11 +113,17 @@ class Packing:
         """Lanes that the constants of a group take."""
         return sum(block.count * block.channels for block in self.layout)
 
+    def tap_weights(self) -> NDArray[np.generic]:
+        """The weights as the image has its elements: (output channels, taps, elements of a tap)."""
+        # A pixel's channels lie side by side.
+        order = self.conv.weight.transpose(0, 2, 3, 1)
+        runs: NDArray[np.generic] = order.reshape(len(order), self.taps, -1)
+        return runs
+
     def packed_weights(self) -> NDArray[np.generic]:
         """The weights in the order [group][block][tap][step][vector][lane][k_step]."""
         conv, width = self.conv, self.mk.k_step
-        # As the image has them: a pixel's channels side by side.
-        runs = conv.weight.transpose(0, 2, 3, 1).reshape(conv.weight.shape[0], self.taps, -1)
+        runs = self.tap_weights()
         # The last step of a tap is filled with zeros.
         steps = np.zeros((len(runs), self.taps, self.steps * width), conv.weight.dtype)
         steps[:, :, : runs.shape[2]] = runs

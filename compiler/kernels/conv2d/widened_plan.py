@@ -15,8 +15,10 @@ widened when the program was compiled. What is left for the inner loop is loads 
 
 import math
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,34 +28,49 @@ from edgekiln.compiler.kernels.conv2d.spec import ConvolutionSpec
 from edgekiln.compiler.kernels.tile import Tile, ranked
 from edgekiln.compiler.kernels.tir import let, repeat
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import Expr, Index, const, minimum
-from edgekiln.targets.isa.halfwords import Widening
+from edgekiln.targets.isa.expressions import Assembly, Expr, Index, const, minimum
+from edgekiln.targets.isa.halfwords import TileLoop, Widening
 
 ITEM_BYTES = 2  # of an element that was widened
 
 
 def applies(conv: ConvolutionSpec, mk: MicroKernel) -> bool:
-    """Whether there is such a form, and weights may be widened: each serves several pixels."""
+    """Whether there is such a form."""
     if mk.widened is None or mk.widening is None or conv.compact or conv.weight.dtype != np.int8:
         return False
     plain = conv.groups == 1 and (conv.dilations[1] == 1 or conv.weight.shape[3] == 1)
-    several = conv.y.n * conv.y.h * conv.y.w > 1
-    return plain and several and fitting(conv, mk.widened, mk.widening) > 0
+    if _lone(conv) and not mk.widening.split_order:
+        return False  # weights of a single use are not worth 16 bits
+    return plain and fitting(conv, _multiplier(conv, mk), mk.widening) > 0
+
+
+def _lone(conv: ConvolutionSpec) -> bool:
+    """Whether each weight serves a single pixel."""
+    return conv.y.n * conv.y.h * conv.y.w == 1
+
+
+def _multiplier(conv: ConvolutionSpec, mk: MicroKernel) -> MicroKernel:
+    """What multiplies: pairs of 16 bits; for a lone pixel bytes of weights by what is widened."""
+    assert mk.widened
+    return replace(mk, operand_dots=0.0) if _lone(conv) else mk.widened
 
 
 class WidenedPlan(DirectPlan):
     """The numbers of one convolution on widened activations.
 
+    Weights that serve a single pixel stay bytes: to read twice as many would cost as much as to
+    widen them.
+
     Attributes:
+        lone: whether each weight serves a single pixel.
         strip: output pixels whose input is widened at once.
         pitch: elements of a row of the scratch.
     """
 
     def __init__(self, conv: ConvolutionSpec, mk: MicroKernel) -> None:
-        assert mk.widened
         assert mk.widening
-        self.widening = mk.widening
-        super().__init__(conv, mk.widened)
+        self.widening, self.lone = mk.widening, _lone(conv)
+        super().__init__(conv, _multiplier(conv, mk))
         most = fitting(conv, self.mk, self.widening)
         # Strips of equal length, whole tiles if there are several.
         count = math.ceil(self.pixels / most)
@@ -78,6 +95,9 @@ class WidenedPlan(DirectPlan):
         most = min(self.pixels, fitting(conv, self.mk, self.widening))
         steps = self.taps * self.steps
         found = ranked(self.mk, pixels=most, channels=self.oc, k_steps=steps)
+        written = [(cost, t) for cost, t in found if self.product_loop(t.pixels, t.vectors, 0)]
+        # A compiler's loop is better than none.
+        found = _with_narrow_tiles(written, most) or found
         # What it takes to widen the elements of a pixel, for all of its channels.
         widening = conv.weight[0].size / self.kw * min(self.kw, conv.strides[1])
         more = self.pixels * widening * self.widening.cycles
@@ -88,11 +108,58 @@ class WidenedPlan(DirectPlan):
         ]
 
     @property
+    def alignment(self) -> int:
+        """Bytes to which the scratch is aligned: those that are stored at once, if TVM would take
+        more; -1: as it does.
+        """
+        stored = self.widening.elements * ITEM_BYTES
+        return stored if stored < 16 else -1
+
+    @property
     def down(self) -> int:
         return self.pitch
 
+    @property
+    def _split(self) -> bool:
+        """Whether a pixel's elements lie in the order of `Widening.split`: where that is whole
+        groups of them, it is as good as their own.
+        """
+        whole = self.lone or self.conv.x.c % self.widening.elements == 0
+        return bool(self.widening.split_order) and whole
+
+    def widen(self, codes: Expr) -> Expr:
+        """Return codes as they lie in the scratch."""
+        return self.widening.split(codes) if self._split else self.widening.widen(codes)
+
+    def tap_weights(self) -> NDArray[np.generic]:
+        runs = super().tap_weights()
+        if self.lone or not self._split:
+            return runs  # as bytes they are split when they are multiplied
+        order = self.widening.split_order
+        return runs.reshape(-1, len(order))[:, order].reshape(runs.shape)
+
     def packed_weights(self) -> NDArray[np.generic]:
-        return super().packed_weights().astype(np.int16)
+        packed = super().packed_weights()
+        return packed if self.lone else packed.astype(np.int16)
+
+    def product_loop(self, pixels: int, channels: int, pitch: int) -> Assembly | None:
+        """The chip's own loop over k of a tile, where it has one.
+
+        Args:
+            pitch: that of the scratch.
+        """
+        conv = self.conv
+        return self.widening.loop(
+            TileLoop(
+                pixels=pixels,
+                channels=channels,
+                rows=self.kh,
+                steps=self.steps,
+                pixel_bytes=conv.strides[1] * conv.x.c * ITEM_BYTES,
+                row_bytes=pitch * ITEM_BYTES,
+                weight_bytes=1 if self.lone else ITEM_BYTES,
+            )
+        )
 
     @property
     def unrolled(self) -> int:
@@ -112,13 +179,32 @@ class WidenedPlan(DirectPlan):
         if self.pixels % self.strip:
             yield self.pixels - self.strip
 
-    def tiles_of_strip(self) -> Iterator[Index]:
-        """The first pixel of each tile, counted from that of its strip."""
+    def tiles_of_strip(self) -> Iterator[tuple[Self, Index]]:
+        """The plan of each tile, and its first pixel, counted from that of its strip.
+
+        A last one has the pixels that are left, or overlaps the one before it where the chip has no
+        loop for that.
+        """
         size = self.tile.pixels
         with repeat(self.strip // size) as i:
-            yield let(i * size)
-        if self.strip % size:
-            yield self.strip - size
+            yield self, let(i * size)
+        if left := self.strip % size:
+            last = left if self.product_loop(left, self.tile.vectors, self.pitch) else size
+            narrow = copy(self)
+            narrow.tile = replace(self.tile, pixels=last)
+            yield narrow, self.strip - last
+
+
+def _with_narrow_tiles(found: list[tuple[float, Tile]], pixels: int) -> list[tuple[float, Tile]]:
+    """The tiles in order of what they take where the last one is no wider than what is left."""
+    single = {tile: cost / math.ceil(pixels / tile.pixels) for cost, tile in found}
+
+    def cycles(tile: Tile) -> float:
+        whole, left = divmod(pixels, tile.pixels)
+        narrow = replace(tile, pixels=left)
+        return whole * single[tile] + (single.get(narrow, single[tile]) if left else 0.0)
+
+    return sorted(((cycles(tile), tile) for tile in single), key=lambda choice: choice[0])
 
 
 def fitting(conv: ConvolutionSpec, mk: MicroKernel, widening: Widening) -> int:

@@ -47,6 +47,7 @@ EMULATED = {
     "arm_i8mm": "neoverse-v1",
     "armv7_neon": "rpi2-armv7",
     "arm_dsp": "cortex-m4",
+    "arm_dsp_m7": "cortex-m7",
     "arm_mve": "cortex-m55",
     "riscv_rvv": "riscv64-rvv",
 }

@@ -1,6 +1,7 @@
 """Kernels on products of 16 bits: their plans against plain sums; the code is tested with all."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from edgekiln.targets.isa.arm_dsp import ARM_DSP
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.x86_avx2 import AVX2
 from edgekiln.targets.isa.x86_sse41 import SSE41
+from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, cases
-from tests.compiler.kernels.harness import Array, thorough
+from tests.compiler.kernels.harness import Array, microkernel, run, thorough
 
 # What a convolution's call may take of the stack beside its sums.
 MOST_BYTES = {ARM_DSP: 5120, AVX2: 32 << 10, SSE41: 24 << 10}
@@ -101,3 +103,26 @@ def test_weights_are_widened_where_they_serve_several_pixels_and_may_take_more_b
     compact = replace(several, compact=True)
     chosen = [conv.build(mk).constants[0].dtype for conv in (alone, several, compact)]
     assert chosen == [np.int8, np.int16, np.int8]
+
+
+# Whole rows and what is left over, loops over both, weights of one byte and of two.
+SHAPES: dict[str, dict[str, Any]] = {
+    "one product": {"channels": (1, 1)},
+    "lone, left over": {"channels": (131, 7)},
+    "lone, rows": {"size": (3, 3), "channels": (20, 5), "kernel": (3, 3)},
+    "short": {"size": (5, 7), "channels": (8, 3)},
+    "long": {"size": (3, 4), "channels": (70, 5)},
+    "rows in one": {"size": (6, 9), "channels": (3, 4), "kernel": (3, 3), "strides": (2, 2)},
+    "rows": {"size": (5, 6), "channels": (24, 5), "kernel": (3, 3)},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ["arm_dsp", "arm_dsp_m7"])
+def test_a_loop_in_assembly_reads_what_was_widened_before_it(name: str, shape: str) -> None:
+    mk = microkernel(name)
+    p = Problem(replace(ONE_PIXEL, **SHAPES[shape]), "int8")
+    conv = ConvolutionKernel(y=p.y.tensor, finish=p.finish, **p.attributes())
+    conv = replace(conv, tile=WidenedPlan(conv, mk).tile)
+    memory = run(conv.build(mk), name, [p.x.memory()], p.y.tensor, 1)
+    harness.assert_codes(memory, p.expected())
