@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.evaluation.difference import TensorDifference
-from edgekiln.compiler.evaluation.exact import Exact, byte_shift, codes_of
+from edgekiln.compiler.evaluation.exact import Exact, code_shift, codes_of
 from edgekiln.compiler.evaluation.judgement import Judgement, close
 from edgekiln.compiler.evaluation.oracle import Oracle
 from edgekiln.runtime.errors import InputError, MismatchError
@@ -267,7 +267,7 @@ def _isolated(
         if layer.output.zero_point is None:
             runner.place(layer, theirs)
         else:
-            codes = theirs.astype(np.int32) + byte_shift(mine, theirs)
+            codes = theirs.astype(np.int32) + code_shift(mine, theirs)
             runner.place(layer, codes.astype(mine.dtype))
 
 

@@ -16,6 +16,7 @@ from edgekiln.compiler.evaluation.parity import links
 from edgekiln.compiler.evaluation.referee import Referee, rounded
 from edgekiln.runtime.codec import to_json
 from tests.compiler.evaluation.judged import only_here, pooled, verified
+from tests.compiler.qdq_models import QdqModel
 
 pytestmark = only_here
 
@@ -55,6 +56,19 @@ def test_ties_that_no_float_holds_may_go_either_way(
     result = verified(pooled(tmp_path / "pool.onnx", **attributes))
     result.check()
     assert [each.program_off for each in result.judged] == [0] * len(result.judged)
+
+
+def test_what_float32_cannot_tell_of_16_bits_may_go_either_way(tmp_path: Path) -> None:
+    """10259 steps of the one scale are 11873.49967 of the other, and 11873.5 in float32."""
+    m = QdqModel(opset=21, dtype="int16")
+    x = m.q(m.input("x", 1, 2), scale=0.00013090453285258263, zero=0)
+    y = m.q(m.op("Relu", x, out="r"), scale=0.0001131047829403542, zero=0)
+    model = m.save(tmp_path / "m.onnx", y)
+    referee = Referee(onnx.load(model), {"x_q", "r_q"})
+    codes = {"x_q": np.array([[10259, 10260]], np.int16)}
+    bounds = referee.bounds("r_q", codes)
+    assert bounds is not None
+    np.testing.assert_array_equal(bounds, [[[11873, 11875]], [[11874, 11875]]])
 
 
 def test_onnx_runtime_is_named_where_it_is_off(tmp_path: Path) -> None:
