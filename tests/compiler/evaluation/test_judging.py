@@ -71,6 +71,22 @@ def test_what_float32_cannot_tell_of_16_bits_may_go_either_way(tmp_path: Path) -
     np.testing.assert_array_equal(bounds, [[[11873, 11875]], [[11874, 11875]]])
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_sums_of_floats_that_become_16_bits_differ_by_their_order(
+    tmp_path: Path, seed: int
+) -> None:
+    m = QdqModel(seed=seed, opset=21, dtype="int16")
+    x = m.q(m.input("x", 1, 64, 16, 16), scale=1e-4, zero=0)
+    # Asymmetric weights of nine bits: they are multiplied as floats.
+    codes = m.const(m.rng.integers(0, 256, (16, 64, 3, 3)), "uint8")
+    scale, zero = m.const(0.01, "float32"), m.const(90, "uint8")
+    weights = m.op("DequantizeLinear", codes, scale, zero, out="w")
+    y = m.q(m.op("Conv", x, weights, out="c"), scale=2e-3, zero=0)
+    result = verified(m.save(tmp_path / "m.onnx", y))
+    assert [gap.op for gap in result.layers if gap.differing] == ["conv2d"]
+    result.check()
+
+
 def test_onnx_runtime_is_named_where_it_is_off(tmp_path: Path) -> None:
     model = pooled(tmp_path / "pool.onnx", kernel_shape=[2, 2], strides=[2, 2])
     result = verified(model)
