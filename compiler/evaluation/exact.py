@@ -67,15 +67,21 @@ def codes_of(
 ) -> "NDArray[np.generic]":
     """Values that can be compared: floats as they are, codes without the zero point.
 
-    The program, of which `mine` is, may use the other byte type.
+    The program, of which `mine` is, may use codes with a sign for those without one, or the other
+    way round.
     """
     assert layer.output is not None, layer.name
     zero = layer.output.zero_point
     if zero is None:
         return values
-    return values.astype(np.int32) + byte_shift(mine, values) - zero
+    return values.astype(np.int32) + code_shift(mine, values) - zero
 
 
-def byte_shift(mine: "NDArray[np.generic]", values: "NDArray[np.generic]") -> int:
-    """What is added to the model's codes to make them the program's."""
-    return 128 * (int(mine.dtype == np.uint8) - int(values.dtype == np.uint8))
+def code_shift(mine: "NDArray[np.generic]", values: "NDArray[np.generic]") -> int:
+    """What is added to the model's codes to make them the program's, of as many bits."""
+    return _middle(mine.dtype) - _middle(values.dtype)
+
+
+def _middle(dtype: "np.dtype[np.generic]") -> int:
+    """The code of a type that has as many below it as from it on."""
+    return 1 << 8 * dtype.itemsize - 1 if dtype.kind == "u" else 0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.evaluation.difference import TensorDifference
-from edgekiln.compiler.evaluation.exact import Exact, byte_shift, codes_of
+from edgekiln.compiler.evaluation.exact import Exact, code_shift, codes_of
 from edgekiln.compiler.evaluation.judgement import Judgement, close
 from edgekiln.compiler.evaluation.oracle import Oracle
 from edgekiln.runtime.errors import InputError, MismatchError
@@ -102,6 +102,7 @@ class _Tally:
     op: str
     scale: float | None
     integer: bool = False
+    words: bool = False  # codes of 16 bits
     difference: TensorDifference = field(default_factory=TensorDifference)
     unexplained: int = 0  # codes that differ and are no ties
     sampled: int = 0  # of those that differ, held against exact arithmetic
@@ -109,8 +110,8 @@ class _Tally:
     @classmethod
     def of(cls, layer: "Layer") -> "_Tally":
         assert layer.output is not None, layer.name
-        scale = layer.output.scale
-        return cls(layer.name, layer.op, scale, scale is not None and layer.integer)
+        scale, words = layer.output.scale, np.dtype(layer.output.dtype).itemsize == 2
+        return cls(layer.name, layer.op, scale, scale is not None and layer.integer, words)
 
     def gap(self) -> Gap:
         found = self.difference
@@ -249,6 +250,7 @@ def _judgement(ours: _Tally, theirs: _Tally) -> Judgement:
         max_steps=gap.max_steps,
         sqnr_db=gap.sqnr_db,
         onnxruntime_sqnr_db=theirs.difference.sqnr_db,
+        as_floats=ours.words and not ours.integer,
     )
 
 
@@ -267,7 +269,7 @@ def _isolated(
         if layer.output.zero_point is None:
             runner.place(layer, theirs)
         else:
-            codes = theirs.astype(np.int32) + byte_shift(mine, theirs)
+            codes = theirs.astype(np.int32) + code_shift(mine, theirs)
             runner.place(layer, codes.astype(mine.dtype))
 
 

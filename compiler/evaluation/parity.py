@@ -246,6 +246,8 @@ def _range(spec: "ProgramSpec") -> tuple[float, float]:
     for layer in spec.layers:
         out = layer.output
         if layer.op == "quantize" and out and out.scale and out.zero_point is not None:
-            low, high = (0, 255) if out.dtype == "uint8" else (-128, 127)
-            return (low - out.zero_point) * out.scale, (high - out.zero_point) * out.scale
+            codes = np.iinfo(out.dtype)
+            ends = (code - out.zero_point for code in (codes.min, codes.max))
+            low, high = (steps * out.scale for steps in ends)
+            return low, high
     return -1.0, 1.0

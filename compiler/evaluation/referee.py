@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.generic]
 
 SNAP = 1e-9  # in steps: nearer to the middle between two codes is the middle
-# In steps: of numbers of up to 256 steps float32 cannot tell less, after four roundings.
-RESOLUTION = 256 * 4 * 2.0**-24
+# A share of how many steps there are: float32 cannot tell less of them, after four roundings.
+RESOLUTION = 4 * 2.0**-24
 
 
 class Referee:
@@ -34,7 +34,7 @@ class Referee:
         self._model, self._known = model, known
         self._producers = {name: node for node in model.graph.node for name in node.output}
         self._evaluators: dict[tuple[str, float], Any] = {}  # of onnx's reference, untyped
-        self._near = RESOLUTION
+        self._doubt = 0.0
 
     def bounds(
         self, name: str, values: "Mapping[str, NDArray[np.generic]]", doubt: float = 0.0
@@ -46,9 +46,9 @@ class Referee:
         Args:
             doubt: in steps, how far from the middle is near, where float32 cannot tell even that.
         """
-        self._near = max(RESOLUTION, doubt)
+        self._doubt = doubt
         low, high = (self.judge(name, values, toward) for toward in (-1.0, 1.0))
-        self._near = RESOLUTION
+        self._doubt = 0.0
         return None if low is None or high is None else (low, high)
 
     def judge(
@@ -97,7 +97,7 @@ class Referee:
         )
         layer = helper.make_model(graph, opset_imports=self._model.opset_import)
         inexact = any(_divides_inexactly(node) for node in nodes)
-        operators = _operators(toward, lambda: self._near, inexact)
+        operators = _operators(toward, lambda: self._doubt, inexact)
         return ReferenceEvaluator(layer, new_ops=operators)
 
     def _layer(self, name: str) -> "tuple[list[onnx.NodeProto], list[str]]":
@@ -156,7 +156,7 @@ def _divides_inexactly(node: "onnx.NodeProto") -> bool:
     return any(size & (size - 1) for size in sizes) or (bordered and max(sizes) > 2)
 
 
-def _operators(toward: float, near: Callable[[], float], inexact: bool) -> "list[type[OpRun]]":
+def _operators(toward: float, doubt: Callable[[], float], inexact: bool) -> "list[type[OpRun]]":
     """Quantize and dequantize without float32 between codes."""
     from onnx.reference.op_run import OpRun
 
@@ -173,11 +173,10 @@ def _operators(toward: float, near: Callable[[], float], inexact: bool) -> "list
         ) -> tuple[Array]:
             dtype = np.dtype(np.uint8) if zero is None else zero.dtype
             steps, middle = (_along(each, x.ndim, axis) for each in (scale, zero))
-            quotient = x.astype(np.float64) / steps.astype(np.float64)
-            levels = rounded(quotient, toward, ties=inexact, near=near()) + middle.astype(
-                np.float64
-            )
             limits = np.iinfo(dtype.name)
+            near = max(doubt(), RESOLUTION * (limits.max - limits.min + 1))
+            quotient = x.astype(np.float64) / steps.astype(np.float64)
+            levels = rounded(quotient, toward, ties=inexact, near=near) + middle.astype(np.float64)
             return (np.clip(levels, limits.min, limits.max).astype(dtype),)
 
     return [DequantizeLinear, QuantizeLinear]
@@ -185,7 +184,7 @@ def _operators(toward: float, near: Callable[[], float], inexact: bool) -> "list
 
 def rounded(
     levels: "NDArray[np.float64]", toward: float = 0.0, *, ties: bool = False,
-    near: float = RESOLUTION,
+    near: float = 256 * RESOLUTION,
 ) -> "NDArray[np.float64]":  # fmt: skip
     """Round to the nearest whole number, from the middle to the even one.
 

@@ -11,6 +11,7 @@ from edgekiln.compiler.onnx_model import (
     folding,
     half,
     operators,
+    quantize_forms,
     sizes,
     suppression,
     validate,
@@ -168,7 +169,7 @@ def in_todays_form(model: "onnx.ModelProto", path: Path, notes: list[str]) -> "o
     # The weights come first: whatever follows looks at them.
     if count := external_data.embed(model, path.parent, where):
         notes.append(f"{count} weights were read from a file beside it")
-    model = validate.validated(model, where)
+    model = quantize_forms.in_one_form(validate.validated(model, where))
     if half.to_float32(model):
         notes.append(half.NOTE)
     if before := _control_flow(model):

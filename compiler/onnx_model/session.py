@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import onnx
 
 # ONNX Runtime 1.32 gives other numbers than the operators that it puts in their place: a Transpose
-# in front of a product with a vector.
-_WRONG_OPTIMIZERS = ["MatmulTransposeFusion"]
+# in front of a product with a vector; and float weights between codes, which become int8.
+_WRONG_OPTIMIZERS = ["MatmulTransposeFusion", "WeightBiasQuantization"]
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 # What it says of a Gather by a number that the table has no row for.

@@ -81,13 +81,13 @@ def _dequantize(rewriter: Rewriter, node: Node) -> None:
     name = node.inputs[0]
     if name in graph.constants and rewriter.known(node):
         values, scale = signed_words(graph.constants[name]), graph.constants[node.inputs[1]]
-        zero = np.zeros(scale.size, values.dtype)
+        zero = np.zeros(scale.size, graph.constants[name].dtype)
         if len(node.inputs) > 2 and node.inputs[2]:
-            zero = signed_words(graph.constants[node.inputs[2]])
+            zero = graph.constants[node.inputs[2]]
         rewriter.weights[node.name] = QuantizedConstant(
             values=values,
             scale=scale.astype(np.float32).reshape(-1),
-            zero_point=zero.reshape(-1),
+            zero_point=signed_words(zero).reshape(-1),
             axis=onnx_op(node).integer("axis", 1) % max(values.ndim, 1),
         )
         return

@@ -95,8 +95,12 @@ class Walk:
         dtype = self.graph.tensors[zero].dtype if constant is None else constant.dtype.name
         readers = self.users.get(node.name, ())
         hidden = node.name not in self.graph.outputs
+        # What is dequantized by several scales stays ONNX's operator, which knows no shift.
         hidden = hidden and all(
-            is_operator(each, "DequantizeLinear") and _has_zero_point(each) for each in readers
+            is_operator(each, "DequantizeLinear")
+            and _has_zero_point(each)
+            and self.per_tensor(each)
+            for each in readers
         )
         return WORD if dtype == "uint16" and hidden else dtype
 

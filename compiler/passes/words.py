@@ -60,6 +60,18 @@ def largest_sums(
     return sums
 
 
+def may_add(x: Tensor, count: int) -> bool:
+    """Whether 32 bits hold the sum of so many codes of an activation, and that without its zero
+    point; floats are no codes.
+    """
+    if x.quant is None:
+        return True
+    low, high, zero = QMIN[x.dtype], QMAX[x.dtype], x.quant.zero_point
+    # Bytes of one type may yet become those of the other.
+    largest = high - low if x.dtype in BYTES else max(-low, high - zero, zero - low)
+    return count * largest <= np.iinfo(np.int32).max
+
+
 def widened(walk: Walk, x: Tensor) -> tuple[Node | None, Tensor]:
     """The same values as codes of 16 bits, exactly, and what makes them of bytes."""
     if x.dtype not in BYTES or x.quant is None:

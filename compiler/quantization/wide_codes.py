@@ -6,7 +6,7 @@ ReLU, a Clip does.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -95,7 +95,7 @@ def with_wide_codes(
     sums = {node.output[0] for node in made.graph.node if _has_weights(node)}
     for scale, wide in chosen.items():
         if {node.input[0] for node in wide.group.quantize} <= sums & set(inside):
-            _leave_out(made, wide.group)
+            _leave_out(made, scale, wide)
         else:
             _widen(made, scale, wide)
     weights = ModelWeights(made)
@@ -186,55 +186,80 @@ def _least_scale(
 
 def _widen(model: "onnx.ModelProto", scale_name: str, wide: _Wide) -> None:
     """Put a group's codes in 16 bits, and a Clip before each quantization that saturated."""
-    import onnx
-
-    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
-    scale, zero = (unique(f"{scale_name}_{part}", taken) for part in ("wide", "wide_zero"))
-    arrays: dict[str, NDArray[np.generic]] = {
-        scale: np.asarray(wide.scale),
-        zero: np.asarray(0, np.int16),
-    }
+    rewriting = _Rewriting(model, scale_name, wide)
+    scale, zero = (rewriting.unique(f"{scale_name}_{part}") for part in ("wide", "wide_zero"))
+    rewriting.arrays |= {scale: np.asarray(wide.scale), zero: np.asarray(0, np.int16)}
     moved = {node.output[0] for node in wide.group.dequantize}
-    names = {node.name for node in (*wide.group.quantize, *wide.group.dequantize)}
-    clips = wide.codes != _EVERY
-    bounds = [unique(f"{scale_name}_{end}", taken) for end in ("least", "most")]
-    if clips:
-        ends = (np.asarray(np.float32(code) * wide.scale) for code in wide.codes)
-        arrays |= dict(zip(bounds, ends, strict=True))
     makers = {out: node for node in model.graph.node for out in node.output}
-    nodes: list[onnx.NodeProto] = []
-    for node in model.graph.node:
-        if node.name in names:
+    for node in rewriting.nodes():
+        if node.name in rewriting.quantize and not _moves(makers.get(node.input[0]), moved):
+            node.input[0] = rewriting.clipped(node)
+        if node.name in rewriting.quantize | rewriting.dequantize:
             node.input[1:] = [scale, zero]
-        if node.name in names and node.op_type == QUANTIZE and clips:
-            x = node.input[0]
-            if not _moves(makers.get(x), moved):
-                clipped = unique(f"{x}_in_range", taken)
-                clip = onnx.helper.make_node(
-                    "Clip", [x, *bounds], [clipped], name=unique(f"{node.name}_range", taken)
-                )
-                nodes.append(clip)
-                node.input[0] = clipped
-        nodes.append(node)
-    nodes = [type(node).FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    model.graph.initializer.extend(
-        onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()
-    )
+        rewriting.made.append(node)
+    rewriting.write()
 
 
-def _leave_out(model: "onnx.ModelProto", group: _ScaleGroup) -> None:
-    """Let the readers of a group's codes read the floats."""
-    floats = {node.output[0]: node.input[0] for node in group.quantize}
-    renamed = {node.output[0]: floats[node.input[0]] for node in group.dequantize}
-    gone = {*floats, *renamed}
-    kept = [node for node in model.graph.node if node.output[0] not in gone]
-    copies = [type(node).FromString(node.SerializeToString()) for node in kept]
-    for node in copies:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)
+def _leave_out(model: "onnx.ModelProto", scale_name: str, wide: _Wide) -> None:
+    """Let the readers of a group's codes read the floats, through a Clip where codes saturated."""
+    rewriting = _Rewriting(model, scale_name, wide)
+    renamed: dict[str, str] = {}
+    for node in rewriting.nodes():
+        if node.name in rewriting.quantize:
+            renamed[node.output[0]] = rewriting.clipped(node)
+        elif node.name in rewriting.dequantize:
+            renamed[node.output[0]] = renamed[node.input[0]]
+        else:
+            node.input[:] = [renamed.get(name, name) for name in node.input]
+            rewriting.made.append(node)
+    rewriting.write()
+
+
+class _Rewriting:
+    """A model's nodes and constants while a group's are changed."""
+
+    def __init__(self, model: "onnx.ModelProto", scale_name: str, wide: _Wide) -> None:
+        self._model, self._wide = model, wide
+        self._taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
+        self.quantize = {node.name for node in wide.group.quantize}
+        self.dequantize = {node.name for node in wide.group.dequantize}
+        self.made: list[onnx.NodeProto] = []
+        self.arrays: dict[str, NDArray[np.generic]] = {}
+        self._bounds: list[str] = []
+        if wide.codes != _EVERY:
+            self._bounds = [self.unique(f"{scale_name}_{end}") for end in ("least", "most")]
+            ends = (np.asarray(np.float32(code) * wide.scale) for code in wide.codes)
+            self.arrays |= dict(zip(self._bounds, ends, strict=True))
+
+    def unique(self, name: str) -> str:
+        return unique(name, self._taken)
+
+    def nodes(self) -> "Iterator[onnx.NodeProto]":
+        """Copies of all nodes, in order."""
+        for node in self._model.graph.node:
+            yield type(node).FromString(node.SerializeToString())
+
+    def clipped(self, node: "onnx.NodeProto") -> str:
+        """What a quantization reads, through a Clip if it saturated."""
+        import onnx
+
+        x: str = node.input[0]
+        if not self._bounds:
+            return x
+        clipped, name = self.unique(f"{x}_in_range"), self.unique(f"{node.name}_range")
+        clip = onnx.helper.make_node("Clip", [x, *self._bounds], [clipped], name=name)
+        self.made.append(clip)
+        return clipped
+
+    def write(self) -> None:
+        """Give the model what was made."""
+        import onnx
+
+        del self._model.graph.node[:]
+        self._model.graph.node.extend(self.made)
+        self._model.graph.initializer.extend(
+            onnx.numpy_helper.from_array(array, name) for name, array in self.arrays.items()
+        )
 
 
 def _has_weights(node: "onnx.NodeProto") -> bool:

@@ -78,6 +78,26 @@ def test_what_a_relu_lets_through_is_all_that_there_is(tmp_path: Path) -> None:
     assert found.min() == 0 == expected.min()
 
 
+@pytest.mark.parametrize(
+    "between", ["r = Relu (c)", "m = Constant <value_float = 6.0> ()\n r = Clip (c, zero, m)"]
+)
+@pytest.mark.parametrize("function", ["HardSwish", "Sigmoid", "Gelu"])
+def test_what_a_relu_lets_through_is_all_that_a_function_reads(
+    tmp_path: Path, between: str, function: str
+) -> None:
+    model = make(
+        f"c = Conv (x, w, b)\n {between}\n h = {function} (r)\n d = Conv (h, v)\n y = Flatten (d)",
+        {"w": (4, 3, 1, 1), "b": (4,), "v": (2, 4, 1, 1)}, x="1, 3, 32, 32", y="1, 2048",
+        constants={"zero": np.zeros((), np.float32)},
+    )  # fmt: skip
+    wide(tmp_path / "net.onnx", model)
+    x = np.random.default_rng(0).uniform(-0.7, 0.7, (1, 3, 32, 32)).astype(np.float32)
+    (found,) = programs.ours(tmp_path / "int8.onnx", x)
+    (expected,) = programs.reference(tmp_path / "net.onnx", x)
+    noise = np.square(found - expected).mean()
+    assert 1e3 * noise < np.square(expected).mean()  # what 8 bits of the weights leave
+
+
 @pytest.mark.parametrize("bias", [0.0, 3e4])
 def test_the_largest_sums_that_data_can_make_are_right(tmp_path: Path, bias: float) -> None:
     """With weights all alike, and data that lie beyond what calibrated the model."""

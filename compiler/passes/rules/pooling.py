@@ -13,6 +13,9 @@ from edgekiln.compiler.ir.tensor import Tensor
 from edgekiln.compiler.ir.window import Window
 from edgekiln.compiler.passes.rewriter import Rewriter
 from edgekiln.compiler.passes.rules.window import four, pads, pair, strides_and_dilations
+from edgekiln.compiler.passes.words import may_add
+
+_LARGE_SUMS = "32 bits may not hold the sums of its windows"
 
 
 def max_pool(rw: Rewriter, node: Node) -> str | None:
@@ -54,6 +57,8 @@ def average_pool(rw: Rewriter, node: Node) -> str | None:
     # One window over the whole image is what GlobalAveragePool has.
     if window.kernel == x.shape[2:] and out[2:] == (1, 1) and not any(window.pads):
         return _mean(rw, node, x)
+    if not may_add(x, math.prod(window.kernel)):
+        return _LARGE_SUMS
     counts_pads = bool(onnx_op(node).integer("count_include_pad", 0))
 
     def pool(finish: Finish) -> Op:
@@ -104,6 +109,8 @@ def _mean(rw: Rewriter, node: Node, x: Tensor) -> str | None:
     full = (*x.shape[:2], 1, 1)
     if len(x.shape) == 3:  # (N, T, C) lies like an image of one row: its mean is a matrix of rows
         full = (x.shape[0], 1, x.shape[2])
+    if not may_add(x, x.elements // math.prod(full)):
+        return _LARGE_SUMS
     return _emit(rw, node, x, lambda finish: GlobalAveragePool(finish=finish), full)
 
 

@@ -16,6 +16,7 @@ from edgekiln.compiler.evaluation.parity import links
 from edgekiln.compiler.evaluation.referee import Referee, rounded
 from edgekiln.runtime.codec import to_json
 from tests.compiler.evaluation.judged import only_here, pooled, verified
+from tests.compiler.qdq_models import QdqModel
 
 pytestmark = only_here
 
@@ -55,6 +56,35 @@ def test_ties_that_no_float_holds_may_go_either_way(
     result = verified(pooled(tmp_path / "pool.onnx", **attributes))
     result.check()
     assert [each.program_off for each in result.judged] == [0] * len(result.judged)
+
+
+def test_what_float32_cannot_tell_of_16_bits_may_go_either_way(tmp_path: Path) -> None:
+    """10259 steps of the one scale are 11873.49967 of the other, and 11873.5 in float32."""
+    m = QdqModel(opset=21, dtype="int16")
+    x = m.q(m.input("x", 1, 2), scale=0.00013090453285258263, zero=0)
+    y = m.q(m.op("Relu", x, out="r"), scale=0.0001131047829403542, zero=0)
+    model = m.save(tmp_path / "m.onnx", y)
+    referee = Referee(onnx.load(model), {"x_q", "r_q"})
+    codes = {"x_q": np.array([[10259, 10260]], np.int16)}
+    bounds = referee.bounds("r_q", codes)
+    assert bounds is not None
+    np.testing.assert_array_equal(bounds, [[[11873, 11875]], [[11874, 11875]]])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sums_of_floats_that_become_16_bits_differ_by_their_order(
+    tmp_path: Path, seed: int
+) -> None:
+    m = QdqModel(seed=seed, opset=21, dtype="int16")
+    x = m.q(m.input("x", 1, 64, 16, 16), scale=1e-4, zero=0)
+    # Asymmetric weights of nine bits: they are multiplied as floats.
+    codes = m.const(m.rng.integers(0, 256, (16, 64, 3, 3)), "uint8")
+    scale, zero = m.const(0.01, "float32"), m.const(90, "uint8")
+    weights = m.op("DequantizeLinear", codes, scale, zero, out="w")
+    y = m.q(m.op("Conv", x, weights, out="c"), scale=2e-3, zero=0)
+    result = verified(m.save(tmp_path / "m.onnx", y))
+    assert [gap.op for gap in result.layers if gap.differing] == ["conv2d"]
+    result.check()
 
 
 def test_onnx_runtime_is_named_where_it_is_off(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 import numpy as np
+import onnx
 import pytest
 
 from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.runtime.errors import UnsupportedError
 from tests.compiler.float_models import make, residual
+from tests.compiler.qdq_models import QdqModel
 
 
 def test_outputs_are_picked_by_name():
@@ -42,3 +44,18 @@ def test_a_vector_behind_a_transpose_is_multiplied_as_onnx_says(optimize):
     )  # fmt: skip
     (y,) = Session(model, optimize=optimize)(x)
     np.testing.assert_allclose(y, x.transpose(0, 2, 1) @ vector, rtol=1e-5, atol=1e-6)
+
+
+def test_float_weights_between_codes_stay_floats(tmp_path):
+    """ONNX Runtime 1.32 makes int8 of them: what a layer left in float keeps was not seen."""
+    m = QdqModel(opset=21)
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(8, 4, 1, 1)).astype(np.float32)
+    x = m.q(m.input("x", 1, 4, 6, 6), scale=0.02, zero=0)
+    conv = m.op("Conv", x, m.const(weights, "float32"), out="c")
+    m.q(m.op("Relu", conv, out="r"), scale=0.05, zero=-128)
+    model = onnx.load(m.save(tmp_path / "m.onnx", "r_dq", "x_dq", "c"))
+    given = rng.normal(size=(1, 4, 6, 6)).astype(np.float32)
+    _, data, sums = Session(model, optimize=False)(given)
+    exact = np.einsum("oi,nihw->nohw", weights[:, :, 0, 0], data, dtype=np.float64)
+    np.testing.assert_allclose(sums, exact, atol=1e-5)

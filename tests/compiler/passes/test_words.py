@@ -1,6 +1,7 @@
 """Codes of 16 bits: what becomes integer, and what is refused by which reason."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,3 +104,55 @@ def test_bytes_beside_words_are_widened_exactly(tmp_path: Path, kind: str) -> No
     given = [rng.normal(0, 1, (1, 4, 5, 5)).astype(np.float32) for _ in range(2)]
     (ours,), (theirs,) = programs.ours(path, *given), programs.reference(path, *given)
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_constant_without_a_sign_begins_at_0_where_no_zero_point_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    m = QdqModel(opset=21, dtype="uint16")
+    x = m.q(m.input("x", 1, 4, 5, 5), scale=1e-4, zero=1 << 15)
+    codes = m.const([[[[0]], [[1]], [[40000]], [[65535]]]], "uint16")
+    constant = m.op("DequantizeLinear", codes, m.const(1e-4, "float32"), out="k")
+    y = m.q(m.op("Add", x, constant, out="s"), scale=2e-4, zero=20000)
+    path = m.save(tmp_path / "m.onnx", y)
+    assert lowered(path)[1] == {}
+    given = np.random.default_rng(0).normal(0, 1, (1, 4, 5, 5)).astype(np.float32)
+    (ours,), (theirs,) = programs.ours(path, given), programs.reference(path, given)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_words_that_are_dequantized_by_several_scales_keep_their_type(tmp_path: Path) -> None:
+    m = QdqModel(opset=21, dtype="uint16")
+    scale, zero = m.const(1e-4, "float32"), m.const(30000, "uint16")
+    m.op("QuantizeLinear", m.input("x", 1, 4, 6, 6), scale, zero, out="q")
+    scales, zeros = m.const(np.full(4, 1e-4), "float32"), m.const(np.full(4, 30000), "uint16")
+    floats = m.op("DequantizeLinear", "q", scales, zeros, out="f", axis=1)
+    path = m.save(tmp_path / "m.onnx", m.op("Relu", floats, out="y"))
+    x = np.random.default_rng(0).normal(0, 2, (1, 4, 6, 6)).astype(np.float32)
+    (ours,), (theirs,) = programs.ours(path, x), programs.reference(path, x)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+# 181² codes from their zero point at an end, and 255² from one in the middle, are the most.
+@pytest.mark.parametrize(
+    ("zero", "size", "fits"),
+    [(0, 255, True), (0, 257, False), (-32768, 181, True), (32767, 182, False)],
+)
+@pytest.mark.parametrize("kind", ["GlobalAveragePool", "AveragePool", "ReduceMean"])
+def test_means_whose_sums_32_bits_may_not_hold_are_refused(
+    tmp_path: Path, zero: int, size: int, fits: bool, kind: str
+) -> None:
+    m = QdqModel(opset=21, dtype="int16")
+    shape: tuple[int, ...] = (1, 2, size, size + (kind == "AveragePool"))
+    if kind == "ReduceMean":
+        shape = (1, size * size, 2)
+    axes = [m.const([1], "int64")] if kind == "ReduceMean" else []
+    window: dict[str, Any] = {"kernel_shape": [size, size]} if kind == "AveragePool" else {}
+    x = m.q(m.input("x", *shape), scale=1e-4, zero=zero)
+    y = m.q(m.op(kind, x, *axes, out="mean", **window), scale=1e-4, zero=zero)
+    path = m.save(tmp_path / "m.onnx", y)
+    reasons = lowered(path)[1]
+    assert reasons == ({} if fits else {"mean": "32 bits may not hold the sums of its windows"})
+    for end in (-(1 << 15), (1 << 15) - 1) if fits else ():  # the code of all, and of their mean
+        (ours,) = programs.ours(path, np.full(shape, (end - zero) * 1e-4, np.float32))
+        np.testing.assert_allclose(ours, (end - zero) * 1e-4, rtol=0, atol=2.01e-4)

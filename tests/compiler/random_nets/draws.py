@@ -107,8 +107,10 @@ class Draws:
         self, name: str, shape: tuple[int, ...], scale: float, zero: int | None = None
     ) -> Value:
         if self.words and zero is None and self.yes(0.8):
-            zero = self.any_of((0, 0, 0, self.upto(500, -500)))
-            out = self.model.q(name, scale / 200, zero, "int16")
+            dtype, middle = self.any_of((("int16", 0), ("int16", 0), ("uint16", 1 << 15)))
+            ends = -(1 << 15), (1 << 15) - 1
+            zero = middle + self.any_of((0, 0, 0, self.upto(500, -500), *ends))
+            out = self.model.q(name, scale / 200, zero, dtype)
         else:
             out = self.model.q(name, scale, self.zero() if zero is None else zero)
         _, s, z = self.model.nodes[-1].input
@@ -136,10 +138,21 @@ class Draws:
         if self.yes(0.3):
             floats = self.rng.normal(0, scale * 50, shape)
             return Value(self.model.const(floats, "float32"), shape, scale)
+        if self.words and self.yes():
+            return self._constant_words(shape, scale)
         numbers = self.rng.integers(self.low, self.low + 256, shape)
         codes = self.model.const(numbers, self.model.dtype)
         given = self.model.const(scale, "float32"), self.model.const(self.zero(), self.model.dtype)
         return self._dequantized(codes, f"{codes}_dq", shape, scale, given)
+
+    def _constant_words(self, shape: tuple[int, ...], scale: float) -> Value:
+        """Codes without a sign, whose zero point may be left out."""
+        codes = self.model.const(self.rng.integers(0, 1 << 16, shape), "uint16")
+        given = [self.model.const(scale / 200, "float32")]
+        if self.yes():
+            given.append(self.model.const(self.upto((1 << 16) - 1, 0), "uint16"))
+        out = self.model.op("DequantizeLinear", codes, *given, out=f"{codes}_dq")
+        return Value(out, shape, scale)
 
     def _dequantized(
         self, codes: str, out: str, shape: tuple[int, ...], scale: float, given: tuple[str, str]

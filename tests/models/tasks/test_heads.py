@@ -115,6 +115,8 @@ def test_a_loss_is_counted_in_points_of_a_share_and_else_in_percent():
     accuracy = Metric(name="accuracy", unit="%", share=True)
     rmse = Metric(name="RMSE", better="lower")
     assert accuracy.lost(0.9, 0.88) == pytest.approx(2.0)
+    # What may just be lost is no more than that: floats say 0.5000000000000004.
+    assert accuracy.lost(394 / 400, 392 / 400) == 0.5
     assert rmse.lost(2.0, 2.5) == pytest.approx(25.0)
     assert rmse.lost(2.0, 1.0) == pytest.approx(-50.0)
     assert rmse.lost(0.0, 0.1) == float("inf")
