@@ -19,6 +19,12 @@ _ROUNDS = {False: 100, True: 12}
 _CALL = re.compile(r"(blx?|blr|br|ret\w*|call\w*)\b.*")
 # AMX: the models have placeholders of 100 cycles, which say nothing.
 _PLACEHOLDER = re.compile(r"(tdp|tile|ldtilecfg|sttilecfg)")
+# LLVM's model of the Cortex-M4, which is the M33's, too, gives an instruction that moves several
+# registers one cycle. The M4 moves a word a cycle (Arm DDI 0439, table 3-1); the M33, of which Arm
+# says no cycles, has a bus as wide.
+_WORD_A_CYCLE = {"cortex-m4", "cortex-m33"}
+_TWO = re.compile(r"(ldrd|strd)\b")
+_SEVERAL = re.compile(r"v?(?:ldm|stm|push|pop)\S*\s[^{]*\{(.*)\}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +69,18 @@ def cycles(blocks: Iterable[Block], pipeline: Pipeline) -> Cycles:
             known = summary["Instructions"] // _ROUNDS[long]
             unknown[block] = len(block) - known
             of[block] = summary["TotalCycles"] / _ROUNDS[long] + unknown[block]
+            if pipeline.cpu in _WORD_A_CYCLE:
+                of[block] += sum(_words(text) - 1 for text in block)
     return Cycles(cpu=name, of=of, unknown=unknown)
+
+
+def _words(text: str) -> int:
+    """How many words an instruction moves that moves several; 1 of all others."""
+    if _TWO.match(text):
+        return 2
+    several = _SEVERAL.match(text)
+    registers = several[1].split(",") if several else ["one"]
+    return len(registers) * (2 if registers[0].strip().startswith("d") else 1)
 
 
 # Llvm-mca's own form.
