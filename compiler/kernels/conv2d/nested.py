@@ -75,8 +75,9 @@ def nested(
 def _alike(plan: NestedPlan, packed: DirectPlan) -> bool:
     """Whether the weights lie as the plan takes them to."""
     wider = plan.wider
-    layout = (wider.layout, wider.flat, wider.taps, wider.steps, wider.mk.name, plan.mk.name)
+    # Micro-kernels of one name may take weights of different widths, as many a step or not.
+    layout = (wider.layout, wider.flat, wider.taps, wider.steps, wider.mk, plan.mk)
     same = layout == (
-        packed.layout, packed.flat, packed.taps, packed.steps, packed.mk.name, packed.mk.name,
+        packed.layout, packed.flat, packed.taps, packed.steps, packed.mk, packed.mk,
     )  # fmt: skip
     return plan.fits and same

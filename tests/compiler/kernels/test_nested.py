@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.conv2d.nested import nested
 from edgekiln.compiler.kernels.conv2d.plan import DirectPlan
+from edgekiln.targets import isa
 from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, cases
@@ -93,3 +94,18 @@ def test_input_channels_that_fill_no_whole_steps_are_not_read_in_a_wider_convolu
     assert nested(conv, [wider(conv, (0, 10), mk)], mk) is None
     # As many as there are need no steps of their own.
     assert nested(conv, [wider(conv, (16, 0), mk)], mk) is not None
+
+
+@pytest.mark.parametrize("inputs", [1, 2, 4])
+def test_weights_that_were_widened_are_not_read_as_bytes(inputs: int) -> None:
+    """The Cortex-M4 multiplies both widths, under one name and in as many steps of few inputs."""
+    mk = isa.load("arm_dsp")
+    case = replace(CASE, kernel=(1, 1), pads=(0, 0, 0, 0), channels=(inputs, 8))
+    p = Problem(case, mk.activation)
+    wide = ConvolutionKernel(y=p.y.tensor, finish=p.finish, **p.attributes())
+    assert wide.build(mk).constants[0].dtype == np.int16
+    narrow = replace(
+        wide, y=replace(wide.y, c=4), weight=wide.weight[:4], bias=wide.bias[:4],
+        finish=replace(p.finish, mult=p.mult[:4]),
+    )  # fmt: skip
+    assert nested(narrow, [wide], mk) is None
