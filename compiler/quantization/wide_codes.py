@@ -110,6 +110,13 @@ def with_wide_codes(
     return made if chosen else quantized
 
 
+def has_wide_codes(model: "onnx.ModelProto") -> bool:
+    """Whether an int8 model of ours has activations of 16 bits: their zero points are int16."""
+    import onnx
+
+    return any(each.data_type == onnx.TensorProto.INT16 for each in model.graph.initializer)
+
+
 def _groups(model: "onnx.ModelProto", nodes: Collection[str]) -> dict[str, _ScaleGroup]:
     """The quantizations that these nodes read or give, by the name of their scale; none of which a
     recurrent layer or a constant has a part.

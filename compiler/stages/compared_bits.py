@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgekiln.compiler.quantization.narrow_tables import has_narrow_tables
 from edgekiln.compiler.quantization.products import WEIGHT_BITS
-from edgekiln.compiler.quantization.wide_codes import ACTIVATION_BITS
+from edgekiln.compiler.quantization.wide_codes import ACTIVATION_BITS, has_wide_codes
 
 if TYPE_CHECKING:
     import onnx
@@ -29,6 +29,11 @@ def beside_all_bytes(scheme: "Scheme", made: "onnx.ModelProto", judge: "Judge") 
         yield (
             f"no embeddings of {others.pop('embedding')} bits: no Gather takes rows of a constant "
             "matrix by numbers of the call"
+        )
+    if "activation" in others and not has_wide_codes(made):
+        yield (
+            f"no activations of {others.pop('activation')} bits: of those that there are the sums "
+            "could leave 32 bits, or a recurrent layer reads them"
         )
     if not others:
         return

@@ -83,16 +83,16 @@ def climbed(
     from edgekiln.compiler.quantization.ladder_record import judged_on, ladder_notes
 
     feed = feed_for(io.read_meta(model), model_inputs.of_model(model), data=spec, seed=bench.seed)
-    helping = 0
+    judging, helping = feed, 0
     if not drops and spec == data:
-        feed, helping = _with_more_to_judge(feed)
+        judging, helping = _with_more_to_judge(feed)
     if drops and not feed.scored:
         raise ConfigError(
             f"quantize: max-drop: {spec} has no labels, so there is no accuracy to lose",
             hint="name labelled data by --validation, or hold the signal: --min-sqnr 30",
         )
     scored = bool(drops)
-    judge = Judge(model, feed, samples=_SAMPLES if scored else SQNR_SAMPLES, scored=scored)
+    judge = Judge(model, judging, samples=_SAMPLES if scored else SQNR_SAMPLES, scored=scored)
     probe = Judge(model, feed, samples=_PROBE_SAMPLES, scored=scored)
     count = judge.samples
     scores = tuple(Score.of_measured(each, n=count, of=count) for each in judge.scores)

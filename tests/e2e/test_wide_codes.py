@@ -51,6 +51,20 @@ def test_all_activations_have_16_bits_and_the_signal_is_that_of_the_weights(
     assert with_16 > with_8 + 3
 
 
+def test_where_no_activation_can_have_16_bits_a_note_says_so(tmp_path: Path) -> None:
+    """What the caller gives is clipped by nothing, and beside such a bias it would be."""
+    model = make(
+        "c = Conv (x, w, b)\n y = Flatten (c)", {"w": (4, 3, 1, 1), "b": (4,)},
+        x="1, 3, 32, 32", y="1, 4096",
+    )  # fmt: skip
+    (bias,) = (each for each in model.graph.initializer if each.name == "b")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(4, 1e6, np.float32), "b"))
+    made, notes = wide(tmp_path / "net.onnx", model)
+    assert INT16 not in zero_points(made).values()
+    assert any(note.startswith("no activations of 16 bits: ") for note in notes)
+    assert not any(note.startswith("activations of") for note in notes)
+
+
 def test_each_layer_of_the_program_is_onnx_runtimes_but_for_ties(
     tmp_path: Path, target: profile.TargetProfile
 ) -> None:
