@@ -263,7 +263,7 @@ GENERIC = GenericWords(
 # Two SMLAD and two SXTB16 for four products: of bytes pixels are widened, too.
 ARM_DSP_WORDS = replace(
     DspWords(**vars(ARM_DSP)), name="arm_dsp_w16", activation="int16", x_bytes=4, operand_dots=0.0,
-    widening=None,
+    widening=None, requantizes=None,
 )  # fmt: skip
 ARM_MVE_WORDS = MveWords(
     name="arm_mve_w16", activation="int16", lanes=ARM_MVE.lanes, byte_lanes=(8, 4), k_step=1,

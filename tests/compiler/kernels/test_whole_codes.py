@@ -130,6 +130,13 @@ HERE = Case(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["arm_dsp", "arm_dsp_m7"])
+def test_codes_of_16_bits_are_made_by_floats(name: str) -> None:
+    """Of 65,536 codes float32 rounds too many places for integers to have them all."""
+    assert isa.load(name).requantizes
+    assert isa.for_words(isa.load(name)).requantizes is None
+
+
 @pytest.mark.parametrize("zeros", [("low", "low"), ("some", "high")])
 def test_a_layer_one_of_whose_channels_has_no_factor_goes_by_floats(
     zeros: tuple[str, str],
