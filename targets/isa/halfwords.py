@@ -93,4 +93,4 @@ class RequantizeUnit(ABC):
 
     @abstractmethod
     def codes(self, acc: Expr, factor: Expr, start: Expr, shift: int) -> Expr:
-        """Return (start + ⌊acc · factor / 2³²⌋) >> shift, saturated to an int8, of int32 scalars."""
+        """Return (start + ⌊acc · factor / 2³²⌋) >> shift of int32 scalars, saturated to an int8."""
