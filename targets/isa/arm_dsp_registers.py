@@ -6,7 +6,7 @@ pixels × 2 channels takes 1.1 to 1.4 instructions a product; 4 loads and 6 SMLA
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from edgekiln.targets.isa.expressions import Assembly
 from edgekiln.targets.isa.halfwords import TileLoop
@@ -178,7 +178,7 @@ class RegisterLoop(ABC):
 
     def function(self) -> Assembly:
         """The assembly as a function of LLVM: of both addresses and of where each sum lies."""
-        pixels, channels = self.tile.pixels, self.tile.channels
+        channels = self.tile.channels
         sums, text = self._sums, "\\0A".join(self._lines())
         ends = ["=&t"] * ("$0" in text)
         result = "{" + ", ".join(["float"] * len(ends) + ["i32"] * len(sums) + ["ptr"] * 2) + "}"
@@ -192,7 +192,8 @@ class RegisterLoop(ABC):
         constraints += [f"~{{{name}}}" for name in (*spoiled, "cc", "memory")]
         operands = ", ".join([*(f"i32 %{each}" for each in given), "ptr %x", "ptr %w"])
         places = ", ".join(["ptr %x", "ptr %w", *(f"ptr %to_{each}" for each in sums)])
-        name = f"products_{pixels}x{channels}"
+        # With all that the text depends on: of functions of one name LLVM keeps one.
+        name = "_".join((type(self).__name__, *map(str, astuple(self.tile))))
         call = f'call {result} asm "{text}", "{",".join(constraints)}"({operands})'
         lines = [
             # Inlined, so that sums stay in registers; but not several times by unrolled loops. What
