@@ -125,7 +125,8 @@ class DspWidening(Widening):
 class DspRequantize(RequantizeUnit):
     """SMMLA, and SSAT of what was shifted on its way."""
 
-    def codes(self, acc: Expr, factor: Expr, start: Expr, shift: int) -> Expr:
+    def codes(self, acc: Expr, factor: Expr, start: Expr, shift: int, lanes: int) -> Expr:
+        del lanes
         product = cast(acc, "int64") * cast(factor, "int64")
         whole = start + cast(product >> const(32, "int64"), "int32")
         return cast(llvm("llvm.arm.ssat", "int32", whole >> const(shift), const(8)), "int8")

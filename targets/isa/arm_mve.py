@@ -9,9 +9,18 @@ dot product lie row by row, the first of every lane, the second of every lane, a
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from edgekiln.targets.isa.arm_dsp import round_scalar
+from edgekiln.targets.isa.arm_dsp import DspRequantize, round_scalar
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import Expr, const, llvm, shuffle, splat, vector
+from edgekiln.targets.isa.expressions import (
+    Expr,
+    cast,
+    const,
+    llvm,
+    reinterpret,
+    shuffle,
+    splat,
+    vector,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +85,26 @@ class MveProducts(MveMicroKernel):
         return pixels[0]
 
 
+class MveRequantize(DspRequantize):
+    """VMULH, VADD, and two narrowings that saturate, the first of which shifts."""
+
+    def codes(self, acc: Expr, factor: Expr, start: Expr, shift: int, lanes: int) -> Expr:
+        if lanes == 1:
+            return super().codes(acc, factor, start, shift, lanes)
+        off = const(0)
+        high = llvm("llvm.arm.mve.vmulh", vector("int32", lanes), acc, factor, off)
+        whole = high + splat(start, lanes)
+        # Each narrowing fills the lower half of every element; the upper ones are never looked at.
+        half = llvm(
+            "llvm.arm.mve.vshrn", "int16x8", reinterpret(whole, "int16", 8), whole, const(shift),
+            const(1), off, off, off, off,
+        )  # fmt: skip
+        byte = llvm(
+            "llvm.arm.mve.vqmovn", "int8x16", reinterpret(half, "int8", 16), half, off, off, off
+        )
+        return cast(reinterpret(byte, "int32", lanes), "int8", lanes)
+
+
 # Cycles by Arm's Cortex-M55 optimization guide: an instruction on a vector takes two, and loads
 # overlap with multiplications.
 ARM_MVE = MveVectors(
@@ -89,6 +118,7 @@ ARM_MVE = MveVectors(
     dots_per_cycle=0.125,
     in_order=True,
     epilogue_cycles=16.0,
+    requantizes=MveRequantize(),
 )
 # Sums are in even general registers, of which there are eight.
 _PRODUCTS = MveProducts(

@@ -92,5 +92,10 @@ class RequantizeUnit(ABC):
     """Sums that become codes by integers, where that is less work than by floats."""
 
     @abstractmethod
-    def codes(self, acc: Expr, factor: Expr, start: Expr, shift: int) -> Expr:
-        """Return (start + ⌊acc · factor / 2³²⌋) >> shift of int32 scalars, saturated to an int8."""
+    def codes(self, acc: Expr, factor: Expr, start: Expr, shift: int, lanes: int) -> Expr:
+        """Return (start + ⌊acc · factor / 2³²⌋) >> shift, saturated to int8 × lanes.
+
+        Args:
+            acc, factor: int32 × lanes.
+            start: int32, a scalar.
+        """

@@ -20,6 +20,7 @@ from edgekiln.targets.isa.expressions import (
     Expr,
     Index,
     cast,
+    inverse,
     load,
     reinterpret,
     shuffle,
@@ -92,7 +93,8 @@ class CodesEpilogue(Epilogue):
         self, acc: Expr, at: Index, other: Index | None, lanes: int, order: Sequence[int] | None
     ) -> Expr:
         if other is None and self._whole_factors:
-            return self._whole.codes(self.mk, acc, at)
+            codes = self._whole.codes(self.mk, acc, at, lanes)
+            return codes if order is None else shuffle([codes], inverse(order))
         if other is None:
             value = self._scaled(acc, at, lanes)
         else:
@@ -114,7 +116,7 @@ class CodesEpilogue(Epilogue):
         as `Add`'s first operand was.
         """
         if self._whole_factors:
-            return self._whole.steps(self.mk, acc, at)
+            return self._whole.steps(self.mk, acc, at, lanes)
         value = self._scaled(acc, at, lanes)
         return self.mk.steps(value, self._float(2), self._float(3), lanes)
 

@@ -6,7 +6,7 @@ from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.epilogue.base import PerLane
 from edgekiln.compiler.onnx_model.requantize import WholeFactors
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import Expr, Index, cast, load
+from edgekiln.targets.isa.expressions import Expr, Index, load, splat
 
 
 class WholeCodes:
@@ -24,16 +24,17 @@ class WholeCodes:
         start = (2 * zero + 1) << (whole.shift - 1)
         self._numbers = k.constant(np.append(factors, np.array([start, zero], np.int32)))
 
-    def codes(self, mk: MicroKernel, acc: Expr, at: Index) -> Expr:
-        """The code of a sum, bias included.
+    def codes(self, mk: MicroKernel, acc: Expr, at: Index, lanes: int) -> Expr:
+        """The codes of sums, bias included.
 
         Args:
-            at: of its channel.
+            at: of the first lane's channel.
         """
         assert mk.requantizes
-        factor, start = load(self._numbers, at), load(self._numbers, self._start)
-        return mk.requantizes.codes(acc, factor, start, self._shift)
+        factor, start = load(self._numbers, at, lanes), load(self._numbers, self._start)
+        return mk.requantizes.codes(acc, factor, start, self._shift, lanes)
 
-    def steps(self, mk: MicroKernel, acc: Expr, at: Index) -> Expr:
-        """The code's steps from the zero point, int32."""
-        return cast(self.codes(mk, acc, at), "int32") - load(self._numbers, self._start + 1)
+    def steps(self, mk: MicroKernel, acc: Expr, at: Index, lanes: int) -> Expr:
+        """The codes' steps from the zero point, int32."""
+        zero = splat(load(self._numbers, self._start + 1), lanes)
+        return mk.widen(self.codes(mk, acc, at, lanes), lanes) - zero

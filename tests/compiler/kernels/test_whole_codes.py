@@ -15,12 +15,13 @@ from edgekiln.compiler.lowering.finish import in_integers
 from edgekiln.compiler.quantization.whole_scales import moved_scales
 from edgekiln.targets import isa
 from edgekiln.targets.isa.base import MicroKernel
-from edgekiln.targets.isa.expressions import Expr, cast, const, maximum, minimum
+from edgekiln.targets.isa.expressions import Expr, cast, const, maximum, minimum, splat
 from edgekiln.targets.isa.halfwords import RequantizeUnit
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, cases
 from tests.compiler.kernels.harness import Codes, emulated_quick, microkernel, run, thorough
 
+MICROCONTROLLERS = ("arm_dsp", "arm_mve")
 K = TypeVar("K", bound=ConvolutionKernel | DepthwiseKernel)
 
 
@@ -28,15 +29,17 @@ K = TypeVar("K", bound=ConvolutionKernel | DepthwiseKernel)
 class PlainRequantize(RequantizeUnit):
     """In the operations that every processor has, so that this one can try many cases."""
 
-    def codes(self, acc: Expr, factor: Expr, start: Expr, shift: int) -> Expr:
-        product = cast(acc, "int64") * cast(factor, "int64")
-        whole = (start + cast(product >> const(32, "int64"), "int32")) >> const(shift)
-        return cast(minimum(maximum(whole, const(-128)), const(127)), "int8")
+    def codes(self, acc: Expr, factor: Expr, start: Expr, shift: int, lanes: int) -> Expr:
+        product = cast(acc, "int64", lanes) * cast(factor, "int64", lanes)
+        high = cast(product >> splat(const(32, "int64"), lanes), "int32", lanes)
+        whole = (splat(start, lanes) + high) >> splat(const(shift), lanes)
+        low, most = (splat(const(end), lanes) for end in (-128, 127))
+        return cast(minimum(maximum(whole, low), most), "int8", lanes)
 
 
 def micro_kernel(name: str) -> MicroKernel:
     mk = microkernel(name)
-    return replace(mk, lanes=(1,), requantizes=PlainRequantize()) if name == "generic_s8" else mk
+    return replace(mk, requantizes=PlainRequantize()) if name == "generic_s8" else mk
 
 
 def problem(case: Case) -> Problem:
@@ -103,18 +106,20 @@ def test_a_sum_of_a_convolution_and_another_tensor_is_right(case: Case) -> None:
     check_residual("generic_s8", case, depthwise=False)
 
 
-@given(cases())
+@pytest.mark.parametrize("name", MICROCONTROLLERS)
+@given(case=cases())
 @emulated_quick
-def test_a_microcontroller_makes_the_same_codes(case: Case) -> None:
-    check("arm_dsp", case, depthwise=False)
-    check_residual("arm_dsp", case, depthwise=False)
+def test_a_microcontroller_makes_the_same_codes(name: str, case: Case) -> None:
+    check(name, case, depthwise=False)
+    check_residual(name, case, depthwise=False)
 
 
-@given(cases(depthwise=True))
+@pytest.mark.parametrize("name", MICROCONTROLLERS)
+@given(case=cases(depthwise=True))
 @emulated_quick
-def test_a_microcontroller_makes_the_same_codes_of_single_channels(case: Case) -> None:
-    check("arm_dsp", case, depthwise=True)
-    check_residual("arm_dsp", case, depthwise=True)
+def test_a_microcontroller_makes_the_same_codes_of_single_channels(name: str, case: Case) -> None:
+    check(name, case, depthwise=True)
+    check_residual(name, case, depthwise=True)
 
 
 def test_chips_that_make_codes_by_floats_with_less_work_do() -> None:
@@ -130,7 +135,7 @@ HERE = Case(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["arm_dsp", "arm_dsp_m7"])
+@pytest.mark.parametrize("name", [*MICROCONTROLLERS, "arm_dsp_m7"])
 def test_codes_of_16_bits_are_made_by_floats(name: str) -> None:
     """Of 65,536 codes float32 rounds too many places for integers to have them all."""
     assert isa.load(name).requantizes
