@@ -30,6 +30,9 @@ class Shareable(Protocol):
         ...
 
 
+# Metadata of a field that came after tuning files: what is None there is not part of a signature.
+SIGNED_IF_SET = "signed if set"
+
 K = TypeVar("K", bound=Shareable)
 Builder = Callable[[K, MicroKernel], Kernel]
 
@@ -85,7 +88,12 @@ def _described(value: object) -> object:
         case tuple():
             return [_described(item) for item in value]
         case _ if is_dataclass(value):
-            own = {f.name: _described(getattr(value, f.name)) for f in fields(value)}
+            set_fields = ((f, getattr(value, f.name)) for f in fields(value))
+            own = {
+                f.name: _described(each)
+                for f, each in set_fields
+                if each is not None or not f.metadata.get(SIGNED_IF_SET)
+            }
             # Tuning files keep signatures: a renamed class stays what it was measured as.
             name = vars(type(value)).get("SIGNED_AS", type(value).__qualname__)
             return {"": name, **own}

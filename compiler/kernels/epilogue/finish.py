@@ -22,6 +22,7 @@ from edgekiln.compiler.kernels.epilogue.kept import SumsEpilogue
 from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand, Sums, folded_bias, is_rectified
 from edgekiln.compiler.kernels.numbers import all_codes
 from edgekiln.compiler.kernels.rounding import Rounding
+from edgekiln.compiler.kernels.sharing import SIGNED_IF_SET
 from edgekiln.compiler.onnx_model.requantize import WholeFactors
 from edgekiln.targets.isa.base import MicroKernel
 
@@ -45,7 +46,7 @@ class RequantizeFinish:
 
     mult: NDArray[np.float32]
     clip: tuple[int, int] = (0, 255)
-    whole: WholeFactors | None = None
+    whole: WholeFactors | None = field(default=None, metadata={SIGNED_IF_SET: True})
 
     prefix: ClassVar[str] = ""
     suffix: ClassVar[str] = ""

@@ -135,6 +135,13 @@ HERE = Case(
 )  # fmt: skip
 
 
+def test_code_by_integers_has_another_signature_than_code_by_floats() -> None:
+    p, mk = problem(HERE), isa.load("arm_dsp")
+    conv = ConvolutionKernel(y=p.y.tensor, finish=p.finish, **p.attributes())
+    signatures = {each.build(mk).code.signature for each in (conv, in_integers(conv, mk))}
+    assert len(signatures) == 2
+
+
 @pytest.mark.parametrize("name", [*MICROCONTROLLERS, "arm_dsp_m7"])
 def test_codes_of_16_bits_are_made_by_floats(name: str) -> None:
     """Of 65,536 codes float32 rounds too many places for integers to have them all."""
