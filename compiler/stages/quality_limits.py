@@ -83,9 +83,7 @@ def climbed(
     from edgekiln.compiler.quantization.ladder_record import judged_on, ladder_notes
 
     feed = feed_for(io.read_meta(model), model_inputs.of_model(model), data=spec, seed=bench.seed)
-    judging, helping = feed, 0
-    if not drops and spec == data:
-        judging, helping = _with_more_to_judge(feed)
+    judging = feed if drops or spec != data else _with_more_to_judge(feed)
     if drops and not feed.scored:
         raise ConfigError(
             f"quantize: max-drop: {spec} has no labels, so there is no accuracy to lose",
@@ -95,6 +93,8 @@ def climbed(
     judge = Judge(model, judging, samples=_SAMPLES if scored else SQNR_SAMPLES, scored=scored)
     probe = Judge(model, feed, samples=_PROBE_SAMPLES, scored=scored)
     count = judge.samples
+    # Of a model with large outputs the judge takes fewer than there are.
+    helping = 0 if judging is feed else max(0, count - len(feed.parts["val"]))
     scores = tuple(Score.of_measured(each, n=count, of=count) for each in judge.scores)
     limits = QualityLimits(lost=limits_by_label(scores, drops), min_sqnr_db=min_sqnr_db)
     found, ladder = Climb(
@@ -115,20 +115,19 @@ def climbed(
     return found, ladder, notes
 
 
-def _with_more_to_judge(feed: "Feed") -> "tuple[Feed, int]":
-    """Samples of which more judge, where few validate, and how many: a signal is a matter of the
-    worst sample, which a handful need not have. What calibrated may help, for that fits nothing to
-    single samples, nor is a label asked.
+def _with_more_to_judge(feed: "Feed") -> "Feed":
+    """Samples of which more judge, where few validate: a signal is a matter of the worst sample,
+    which a handful need not have. What calibrated may help, for no label is asked.
     """
     from edgekiln.compiler.onnx_model.feed import FeedPart
 
     validating = len(feed.parts["val"])
     missing = min(_FEW_SAMPLES - validating, len(feed.parts["calib"]))
     if missing <= 0 or not validating or feed.takes.states:
-        return feed, 0
+        return feed
     val, calib = feed.parts["val"].inputs, feed.parts["calib"].inputs
     both = {name: np.concatenate([val[name], calib[name][:missing]]) for name in val}
-    return replace(feed, parts={**feed.parts, "val": FeedPart(inputs=both)}), missing
+    return replace(feed, parts={**feed.parts, "val": FeedPart(inputs=both)})
 
 
 def _more_bits(scheme: "Scheme") -> str:

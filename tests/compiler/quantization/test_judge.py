@@ -64,7 +64,7 @@ def test_doubt_counts_as_lost_where_one_must_be_sure() -> None:
     assert excess(a=0.5, surely=True) == pytest.approx(0.2)
     assert excess(a=0.5, b=1.0) == pytest.approx(2.0)
     assert excess(min_sqnr_db=17.7) == pytest.approx(-0.3)
-    assert excess(min_sqnr_db=17.7, surely=True) == pytest.approx(0.7)
+    assert excess(min_sqnr_db=17.7, surely=True) == pytest.approx(1.2)
     assert excess(a=0.5, min_sqnr_db=19.0) == pytest.approx(1.0)
 
 

@@ -11,7 +11,7 @@ from edgekiln.compiler.onnx_model import io, model_inputs
 from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.feed import feed_for
 from edgekiln.compiler.onnx_model.session import Session
-from edgekiln.compiler.quantization import ladder
+from edgekiln.compiler.quantization import judge, ladder
 from edgekiln.compiler.quantization.judge import Judge
 from edgekiln.compiler.quantization.ladder_record import read_ladder
 from edgekiln.compiler.quantization.prepare import prepare
@@ -72,6 +72,16 @@ def test_where_few_samples_validate_those_that_calibrate_help_to_judge(
     validating, helping = record.samples - record.helping, record.helping
     assert validating < 20 < helping
     assert notes[0].endswith(f"on {validating} validation samples and {helping} that calibrate")
+
+
+def test_only_those_are_counted_that_judged(
+    tmp_path: Path, samples: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model with large outputs a judge takes fewer samples than there are."""
+    monkeypatch.setattr(judge, "_KEPT_BYTES", 1)
+    src = write(skewed.fitted(), tmp_path / "m.onnx")
+    _, _, notes = quantize(src, data=samples, equalize_below=0.0, min_sqnr=20.0)
+    assert re.search(r" on [1-9] validation samples(, undone)?$", notes[0])
 
 
 def test_samples_that_are_named_to_judge_judge_alone(tmp_path: Path, samples: str) -> None:
@@ -168,10 +178,10 @@ def test_what_few_samples_leave_in_doubt_is_asked_for(tmp_path: Path) -> None:
     model = prepare(skewed.fitted())
     takes = model_inputs.of_model(model)
     feed = feed_for(io.read_meta(model), takes, data=str(tmp_path / "x.npy"), seed=0)
-    judge = Judge(model, feed, samples=512, scored=False)
-    assert judge.samples == 20
+    judging = Judge(model, feed, samples=512, scored=False)
+    assert judging.samples == 20
     quantized, _, _ = quantize(write(model, tmp_path / "m.onnx"), data=str(tmp_path / "x.npy"))
-    assert 0.01 < judge.verdict(quantized).least_doubt_db < 5.0
+    assert 0.01 < judging.verdict(quantized).least_doubt_db < 5.0
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 200.0])
