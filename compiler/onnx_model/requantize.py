@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_SHIFT = 16  # edges of 8 bits and their signs stay inside int64
+_MOST_SHIFT = 16  # edges of 8 bits and their signs stay inside int64
 NONE = -1  # where there is no factor
 _NEAR = 2  # sums between the computed place of a step and float32's own, at most
 _FAR = 2**31  # no sum
@@ -58,7 +58,7 @@ class WholeFactors:
 def shift_for(mult: NDArray[np.float32]) -> int:
     """The largest with which the factors of a layer are int32; 0 where there is none."""
     most = float(mult.max())
-    return min(math.floor(-math.log2(most)) - 1, MOST_SHIFT) if 0 < most < 1 else 0
+    return min(math.floor(-math.log2(most)) - 1, _MOST_SHIFT) if 0 < most < 1 else 0
 
 
 def whole_factors(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgekiln.compiler.onnx_model import operators
 from edgekiln.compiler.onnx_model.io import QUANTIZE
 from edgekiln.compiler.onnx_model.requantize import NONE, multiplier, shift_for, whole_factors
+from edgekiln.compiler.onnx_model.rewriting import ModelFacts, facts_of
 from edgekiln.compiler.quantization.products import ModelWeights, products
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ def with_whole_scales(model: "onnx.ModelProto") -> None:
     Args:
         model: a QDQ model, which is changed.
     """
-    weights, layers = ModelWeights(model), products(model)
+    facts, weights, layers = facts_of(model), ModelWeights(model), products(model)
     readers = Counter(each.scale for each in layers)
     for product in layers:
-        end = _codes_of(model, product.output)
+        end = _codes_of(facts, product.output)
         # What one moves would be another's, too.
         if end is None or readers[product.scale] > 1 or not all(name in weights for name in end):
             continue
@@ -49,18 +50,17 @@ def with_whole_scales(model: "onnx.ModelProto") -> None:
             weights.write(product, replace(own, scale=moved))
 
 
-def _codes_of(model: "onnx.ModelProto", tensor: str) -> tuple[str, str] | None:
+def _codes_of(facts: ModelFacts, tensor: str) -> tuple[str, str] | None:
     """The names of the scale and of the zero point of the only codes that a tensor becomes, perhaps
     behind a clip.
     """
-    readers = [node for node in model.graph.node if tensor in node.input]
-    if len(readers) != 1 or tensor in {value.name for value in model.graph.output}:
+    node = facts.alone(tensor)
+    if node is None:
         return None
-    (node,) = readers
     if node.op_type == QUANTIZE and len(node.input) > 2:
         return node.input[1], node.input[2]
     if operators.integer_form(node.op_type, node.domain) == "clip":
-        return _codes_of(model, node.output[0])
+        return _codes_of(facts, node.output[0])
     return None
 
 

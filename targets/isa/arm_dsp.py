@@ -192,5 +192,4 @@ _WIDENED = WidenedDspMicroKernel(
     in_order=True,
     epilogue_cycles=5.0,
     loop_costs=LoopCosts(tile_cycles=16.0, loads_per_cycle=1.0),
-    requantizes=DspRequantize(),
 )

@@ -17,7 +17,7 @@ class WholeCodes:
     """
 
     def __init__(self, k: KernelBuilder, whole: WholeFactors, zero: int, per_lane: PerLane) -> None:
-        self._shift, self._zero = whole.shift, zero
+        self._shift = whole.shift
         factors = per_lane(whole.factors).astype(np.int32)
         self._start = len(factors)
         # The zero point and a half, as `whole.shift` wants them.
