@@ -92,7 +92,9 @@ def _best(
         kernel = replace(kernel, tile=DirectPlan(kernel, mk.products).ranked[0][1])
         low.wider.kernels.append(kernel)
         return kernel
-    chosen = low.tuned(node, cheapest(kernel, mk))
+    # Other points read the weights as bytes.
+    small = kernel if low.wider else kernel.in_four_bits(mk)
+    chosen = low.tuned(node, small if small.narrow else cheapest(kernel, mk))
     if low.wider and isinstance(chosen, ConvolutionKernel):
         low.wider.kernels.append(chosen)
     return chosen

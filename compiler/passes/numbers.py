@@ -13,6 +13,7 @@ from edgekiln.compiler.ir.tensor import QMAX, QMIN, WORD, Tensor
 from edgekiln.compiler.passes.walk import OperatorEpilogue, Walk, is_operator, quantize_scalar
 from edgekiln.compiler.passes.words import largest_sums
 
+_WEIGHTS = ("int8", "uint8", "int4", "uint4")  # the last two as `ml_dtypes` names them
 _MOST_PRODUCT = 128 * 255  # of a weight and an activation without its zero point
 _LARGE_BIAS = 1 << 30  # products alone, of few enough weights, stay below
 _LARGE_SUMS = "32 bits may not hold its sums of codes of 16 bits: clip them, or give it 8 bits"
@@ -124,7 +125,7 @@ class CodeNumbers(Numbers):
         weight = walk.weights.get(name)
         if weight is None:
             return "its weights are not quantized constants"
-        if weight.values.dtype not in (np.int8, np.uint8):
+        if weight.values.dtype.name not in _WEIGHTS:
             return f"its weights are {weight.values.dtype}"
         # The multiplier of a sum is one number: scales along another axis cannot be taken out of
         # it.

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model.four_bits import bits_of
 from edgekiln.compiler.qat import recurrent
 from edgekiln.compiler.qat.numbers import LearnedBias, LearnedScale, LearnedWeight
 from edgekiln.compiler.qat.values import QuantizedValue
+from edgekiln.compiler.quantization.products import WEIGHT_BITS
 from edgekiln.runtime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -64,20 +66,21 @@ def learned_of(graph: "QdqGraph", source: "onnx.ModelProto | None", bits: int) -
     bits: of a weight.
     """
     roles = _roles(graph)
-    reals = _real_weights(graph, source)
+    reals, of_bias = _real_weights(graph, source), _bits_of_biases(graph, bits)
     weights, biases, constants = {}, {}, {}
     for name, node in graph.stored.items():
         codes, scale = graph.constants[node.input[0]], graph.constants[node.input[1]]
         along = int(operators.attributes(node).get("axis", 1)) % max(1, codes.ndim)
         scales = scale.reshape(-1).astype(np.float32)
         if roles.get(name) == "weight" and codes.dtype == np.int8:
-            weights[name] = LearnedWeight(codes, scales, along, reals.get(name), bits)
+            own = bits_of(codes.shape, bits, WEIGHT_BITS)
+            weights[name] = LearnedWeight(codes, scales, along, reals.get(name), own)
         elif roles.get(name) == "bias" and codes.ndim == 1:
-            biases[name] = LearnedBias(codes, scales)
+            biases[name] = LearnedBias(codes, scales, of_bias.get(name, WEIGHT_BITS))
         else:
             constants[name] = _stored(graph, node, codes, scales)
     for layer in graph.layers:
-        _add_layer(graph, layer, weights, biases, bits)
+        _add_layer(graph, layer, weights, biases)
     scale_of, scales_made = _scales(graph)
     return Learned(
         scales=scales_made,
@@ -93,13 +96,13 @@ def learned_of(graph: "QdqGraph", source: "onnx.ModelProto | None", bits: int) -
 
 def _add_layer(
     graph: "QdqGraph", layer: "onnx.NodeProto", weights: dict[str, LearnedWeight],
-    biases: dict[str, LearnedBias], bits: int,
+    biases: dict[str, LearnedBias],
 ) -> None:  # fmt: skip
     """The numbers of a recurrent layer, by their own names. Its factors are its weights' scales."""
     places = [(recurrent.INPUTS, recurrent.X_FACTORS), (recurrent.WEIGHTS, recurrent.FACTORS)]
     for codes, scale in [[layer.input[place] for place in pair] for pair in places]:
         factors = graph.constants[scale].astype(np.float32)
-        weights[codes] = LearnedWeight(graph.constants[codes], factors, 1, None, bits)
+        weights[codes] = LearnedWeight(graph.constants[codes], factors, 1, None)
     of_state = [] if recurrent.is_lstm(layer) else [(recurrent.OWN, recurrent.FACTORS)]
     for place, scale_place in ((recurrent.X_BIAS, recurrent.X_FACTORS), *of_state):
         factors = graph.constants[layer.input[scale_place]].astype(np.float32)
@@ -132,6 +135,17 @@ def _roles(graph: "QdqGraph") -> dict[str, str]:
             # Of a product of activations, a constant is one of them.
             if name in graph.stored and (node.proto.op_type != "MatMul" or _is_matrix(graph, name)):
                 found[name] = role
+    return found
+
+
+def _bits_of_biases(graph: "QdqGraph", bits: int) -> dict[str, int]:
+    """Bits of the weights beside each bias, by what a DequantizeLinear gives."""
+    found = {}
+    for node in graph.nodes:
+        weight, bias = (*node.proto.input, "", "", "")[1:3]
+        if weight in graph.stored and bias in graph.stored:
+            shape = graph.constants[graph.stored[weight].input[0]].shape
+            found[bias] = bits_of(shape, bits, WEIGHT_BITS)
     return found
 
 

@@ -78,8 +78,11 @@ class LearnedWeight(nn.Module):
             exact = real.astype(np.float64) / scale.astype(np.float64).reshape(self._shape)
             steps = exact.clip(steps - _NEAREST, steps + _NEAREST)
         self._most = float(most_code(bits))
-        step, ratio = np.ones(scale.size), np.full(scale.size, _FULL)
-        if bits < WEIGHT_BITS and np.abs(codes.astype(np.int64)).max(initial=0) > self._most:
+        # What a value of 1 is: the largest step that the codes can be.
+        full = self._most
+        step, ratio = np.ones(scale.size), np.full(scale.size, full)
+        if np.abs(codes.astype(np.int64)).max(initial=0) > self._most:
+            full = _FULL
             share = _best_shares(np.moveaxis(steps, self.axis, 0).reshape(scale.size, -1), bits)
             step, ratio = share * _FULL / self._most, self._most / share
         first = scale.astype(np.float64) * step
@@ -88,12 +91,12 @@ class LearnedWeight(nn.Module):
         self.register_buffer("first", torch.from_numpy(first.astype(np.float32)))
         self.register_buffer("ratio", torch.from_numpy(ratio.astype(np.float32)))
         self.theta = nn.Parameter(torch.zeros(scale.size))
-        self.value = nn.Parameter(torch.from_numpy((steps / _FULL).astype(np.float32)))
+        self.value = nn.Parameter(torch.from_numpy((steps / full).astype(np.float32)))
         self._share = 1 / math.sqrt(max(1, codes.size // scale.size) * self._most)
 
     def forward(self) -> WeightCodes:
         growth = with_gradient_scaled(_growth(self.theta), self._share)
-        # Parts of 127 steps of the int8 scale, in steps of today's.
+        # Parts of all steps of the first scale, in steps of today's.
         factor = (self.ratio / growth).reshape(self._shape)
         steps = rounded(self.value, factor, (-self._most, self._most))
         return WeightCodes(steps=steps, scale=self.first * growth, axis=self.axis)
@@ -102,10 +105,13 @@ class LearnedWeight(nn.Module):
 class LearnedBias(nn.Module):
     """A bias, in steps of its sums: what it was at first, and what is added."""
 
-    def __init__(self, codes: "NDArray[np.generic]", scale: "NDArray[np.float32]") -> None:
+    def __init__(
+        self, codes: "NDArray[np.generic]", scale: "NDArray[np.float32]", bits: int = WEIGHT_BITS
+    ) -> None:
         """Args:
         codes: int32, (OC,).
         scale: that of the sums, (OC,) or one.
+        bits: of the weights that are summed.
         """
         super().__init__()
         steps = np.broadcast_to(scale.astype(np.float64), codes.shape)
@@ -113,7 +119,7 @@ class LearnedBias(nn.Module):
         self.unit: Tensor
         self.register_buffer("first", torch.from_numpy(codes.astype(np.float64) * steps))
         # One full product: every code and every weight at its largest.
-        self.register_buffer("unit", torch.from_numpy(steps * _FULL**2))
+        self.register_buffer("unit", torch.from_numpy(steps * _FULL * most_code(bits)))
         self.delta = nn.Parameter(torch.zeros(len(codes)))
 
     def forward(self, scale: "Tensor") -> "Tensor":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.onnx_model.four_bits import bits_of
 from edgekiln.compiler.quantization.bias_correction import correct
 from edgekiln.compiler.quantization.patches import Patches, patches
 from edgekiln.compiler.quantization.products import (
@@ -65,7 +66,7 @@ def learn_rounding(
         calls: the inputs that are learned from.
         seed: of everything that is drawn.
         advance: is told after each layer how many of how many are done.
-        bits: of a weight.
+        bits: of a weight, where it is not too few for a layer's.
 
     Returns:
         How many layers are better for it; the others keep their codes.
@@ -91,7 +92,13 @@ def learn_rounding(
             None
             if rows is None
             else _learned(
-                product, goal, now, rows, _bounds(real, product.name), seed + done, most_code(bits)
+                product,
+                goal,
+                now,
+                rows,
+                _bounds(real, product.name),
+                seed + done,
+                most_code(bits_of(goal.shape, bits, WEIGHT_BITS)),
             )
         )
         if chosen is not None:

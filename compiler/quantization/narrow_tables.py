@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model.four_bits import NARROW_BITS
 from edgekiln.compiler.onnx_model.io import DEQUANTIZE
 from edgekiln.compiler.onnx_model.raising import raised
 from edgekiln.compiler.onnx_model.rewriting import drop_unused_weights
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     import onnx
 
-NARROW_BITS = 4
 _INT4_OPSET = 21  # the first whose DequantizeLinear takes them
 
 

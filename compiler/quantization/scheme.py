@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.onnx_model.four_bits import NARROW_BITS
 from edgekiln.compiler.onnx_model.rewriting import facts_of
 from edgekiln.compiler.quantization import qdq, recurrent_codes
 from edgekiln.compiler.quantization.idle_moves import without_idle_moves
@@ -21,7 +22,12 @@ from edgekiln.compiler.quantization.products import (
     real_biases,
 )
 from edgekiln.compiler.quantization.ranges import Range
-from edgekiln.compiler.quantization.weight_scales import biases_alone, peak_scales, rounded_anew
+from edgekiln.compiler.quantization.weight_scales import (
+    biases_alone,
+    mse_scales,
+    peak_scales,
+    rounded_anew,
+)
 from edgekiln.compiler.quantization.wide_codes import ACTIVATION_BITS, WIDE_BITS, with_wide_codes
 
 if TYPE_CHECKING:
@@ -111,7 +117,8 @@ class Scheme:
                 weights.write(product, alone[product.name])
         chosen = dict(self.weights)
         if self.weight_bits < WEIGHT_BITS:
-            narrow = rounded_anew(self.model, made, peak_scales, self.weight_bits)
+            scales = mse_scales if self.weight_bits == NARROW_BITS else peak_scales
+            narrow = rounded_anew(self.model, made, scales, self.weight_bits)
             chosen = narrow | chosen
         for product in products(made):
             if product.name in chosen:

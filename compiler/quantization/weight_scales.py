@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.onnx_model.four_bits import bits_of
 from edgekiln.compiler.quantization.products import (
     LEAST_SCALE,
+    WEIGHT_BITS,
     ModelWeights,
     RoundedWeights,
     from_rows,
@@ -24,7 +26,7 @@ from edgekiln.compiler.quantization.products import (
 if TYPE_CHECKING:
     import onnx
 
-_LEAST_SHARE = 0.5  # of the largest weight: 8 bits never want a smaller range
+_LEAST_SHARE = 0.5  # of the largest weight: neither 8 nor 4 bits want a smaller range
 _CANDIDATES = 51
 
 
@@ -79,14 +81,14 @@ def rounded_anew(
         real: the float model.
         quantized: what `quantize` made of it.
         scales: `peak_scales` or `mse_scales`.
-        bits: of a weight.
+        bits: of a weight, where it is not too few for a layer's.
     """
-    largest = most_code(bits)
     floats, codes, names = ModelWeights(real), ModelWeights(quantized), real_weights(real)
     found = {}
     for product in products(quantized):
         weights = floats[names[product.name]]
         rows = in_rows(weights, product.axis)
+        largest = most_code(bits_of(weights.shape, bits, WEIGHT_BITS))
         bias = codes.bias(product)
         least = codes.least_scales(product, bias)
         # A bias that is large beside its weights takes resolution from them, not from itself; one

@@ -4,8 +4,8 @@ from abc import ABC
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edgekiln.compiler.onnx_model.four_bits import NARROW_BITS
 from edgekiln.compiler.pipeline.stage import Stage, StageContext
-from edgekiln.compiler.quantization.narrow_tables import NARROW_BITS
 from edgekiln.compiler.quantization.products import WEIGHT_BITS
 from edgekiln.compiler.quantization.wide_codes import ACTIVATION_BITS, WIDE_BITS
 from edgekiln.compiler.stages.augmentation_options import check_of_epochs
@@ -52,8 +52,8 @@ class QuantizedTraining(Stage, ABC):
     weight_bits: int = field(
         default=WEIGHT_BITS,
         metadata={
-            "help": "Give weights 8 bits, or 7, which x86 without VNNI multiplies faster; a note "
-            "then holds the accuracy against that of 8."
+            "help": "Give weights 8 bits; or 4, which take half the memory; or 7, which x86 "
+            "without VNNI multiplies faster. A note then holds the accuracy against that of 8."
         },
     )
 
@@ -77,7 +77,7 @@ class QuantizedTraining(Stage, ABC):
         widths = (NARROW_BITS, WEIGHT_BITS)
         trains = self.qat_epochs > 0
         checks: tuple[Check, ...] = (
-            ("weight_bits", self.weight_bits in (7, WEIGHT_BITS), "give 8, or 7"),
+            ("weight_bits", self.weight_bits in (NARROW_BITS, 7, WEIGHT_BITS), "give 8, 7 or 4"),
             ("embedding_bits", self.embedding_bits in widths, "give 8, or 4"),
             (
                 "embedding_bits",

@@ -35,9 +35,11 @@ TARGETS = (
     "cortex-m7", "cortex-m55", opencl.TARGET,
 )  # fmt: skip
 WORDS = 100_000  # from this seed on most codes have 16 bits
+NARROW = 200_000  # from this one on weights have 4
 # Convolutions of one row and residuals; an image that a dense layer and a padded convolution read;
-# convolutions, depthwise ones, a sum, a product and a mean of 16 bits.
-SEEDS = (214, 415, WORDS + 7, WORDS + 12)
+# convolutions, depthwise ones, a sum, a product and a mean of 16 bits; convolutions, a residual and
+# a dense layer whose weights have four.
+SEEDS = (214, 415, WORDS + 7, WORDS + 12, NARROW + 19)
 MANY = int(os.environ.get("EDGEKILN_FUZZ_CASES", "60"))
 
 Array = NDArray[Any]
@@ -47,14 +49,16 @@ class Drawn:
     """A network, what it is given, and what the program for x86 makes of that."""
 
     def __init__(self, seed: int, home: Path) -> None:
-        self.model, self.home = RandomNet(seed, words=seed >= WORDS).save(home / "net.onnx"), home
+        self.words = WORDS <= seed < NARROW
+        net = RandomNet(seed, words=self.words, narrow=seed >= NARROW)
+        self.model, self.home = net.save(home / "net.onnx"), home
         self.compact = bool(seed % 2)
         self.library = self.build(REFERENCE)
         self.runner = AotRunner.open(self.library)
         spec = self.runner.spec
         # Our own functions of floats have one arithmetic everywhere, Relax's call a C library.
         self.exact = all(layer.op != "fallback" for layer in spec.layers)
-        if seed >= WORDS:  # what bytes round away of floats' last places, these may show
+        if self.words:  # what bytes round away of floats' last places, these may show
             self.exact &= all(layer.integer for layer in spec.layers)
         batch = spec.inputs[0].shape[0]
         self.batches = batches_for(spec, self.model, data="", seed=seed, samples=3 * batch)
@@ -160,7 +164,8 @@ def test_random_networks_give_the_same_bits_on_every_processor(
 def test_so_do_many_networks(name: str, drawn: Callable[[int], Drawn]) -> None:
     require(name)
     compiled = 0
-    seeds = [*range(1000, 1000 + MANY), *range(WORDS + 1000, WORDS + 1000 + MANY // 3)]
+    few = MANY // 3
+    seeds = [*range(1000, 1000 + MANY), *(n + i for n in (WORDS, NARROW) for i in range(few))]
     for seed in seeds:
         net = drawn(seed)
         verify(net.library, net.model, net.batches).check()

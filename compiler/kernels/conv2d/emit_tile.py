@@ -1,10 +1,11 @@
 """A convolution's inner loop: one register tile of pixels × vectors of channels."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.channels import Vector
+from edgekiln.compiler.kernels.conv2d.narrow import Decoder
 from edgekiln.compiler.kernels.conv2d.plan import Channels, DirectPlan
 from edgekiln.compiler.kernels.epilogue.base import Epilogue
 from edgekiln.compiler.kernels.tir import divmod_, let, loop, register, repeat, store
@@ -22,6 +23,8 @@ class ConvolutionTileEmitter:
     x: Buffer
     weights: Buffer
     epilogue: Epilogue
+    # Of weights in four bits: `weights` is where it puts them.
+    decoder: Decoder | None = field(default=None, kw_only=True)
 
     def emit(self, begin: Expr, end: Expr) -> None:
         """Emit the items begin..end-1: the border of their rows, then their tiles."""
@@ -36,16 +39,21 @@ class ConvolutionTileEmitter:
         """Emit the tiles of the items begin..end-1."""
         # Three orders: whatever is used again soonest stays in the cache.
         if self.plan.by_channels:
-            for channels in self.plan.channel_blocks((begin, end)):
+            for channels in self._blocks((begin, end)):
                 self._item(channels, const(0))
         elif self.plan.tile.items_first:
             with loop(begin, end) as item:
-                for channels in self.plan.channel_blocks():
+                for channels in self._blocks():
                     self._item(channels, item)
         else:
-            for channels in self.plan.channel_blocks():
+            for channels in self._blocks():
                 with loop(begin, end) as item:
                     self._item(channels, item)
+
+    def _blocks(self, share: tuple[Expr, Expr] | None = None) -> Iterator[Channels]:
+        """Emit what `yield` gives to the caller for every block, its weights ready to be read."""
+        for channels in self.plan.channel_blocks(share):
+            yield self.decoder.ready(channels) if self.decoder else channels
 
     def _item(self, channels: Channels, item: Expr) -> None:
         """Emit an item's tiles of one block of channels."""

@@ -22,7 +22,7 @@ class WidenedTileEmitter(ConvolutionTileEmitter):
         with loop(begin, end) as item:
             for strip in plan.strips(item):
                 self._widen(item, strip)
-                for channels in plan.channel_blocks():
+                for channels in self._blocks():
                     for of_tile, tile in plan.tiles_of_strip():
                         replace(self, plan=of_tile, strip=strip)._tile(channels, item, strip + tile)
 

@@ -8,10 +8,10 @@ zero. Where it takes fewer cycles, a matrix unit or Winograd's filtering compute
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from edgekiln.compiler.kernels.builder import KernelBuilder
-from edgekiln.compiler.kernels.conv2d import widened_plan, winograd_plan
+from edgekiln.compiler.kernels.conv2d import narrow, narrow_plan, widened_plan, winograd_plan
 from edgekiln.compiler.kernels.conv2d.emit_matrix import ConvolutionMatrixEmitter
 from edgekiln.compiler.kernels.conv2d.emit_tile import ConvolutionTileEmitter
 from edgekiln.compiler.kernels.conv2d.emit_widened import WidenedTileEmitter
@@ -26,6 +26,7 @@ from edgekiln.compiler.kernels.tile import Tile, alternating
 from edgekiln.compiler.kernels.tir import scratch
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.targets.isa.base import MicroKernel
+from edgekiln.targets.isa.expressions import Buffer
 
 AnyPlan = DirectPlan | MatrixPlan | WinogradPlan
 
@@ -55,7 +56,11 @@ class ConvolutionKernel(ConvolutionSpec):
             x = k.tensor(self.x.elements, self.x.dtype)
             epilogue = self.finish.epilogue(mk, self)
             epilogue.declare_inputs(k)
-            weights = k.constant(plan.packed_weights())
+            layout, packed = None, plan.packed_weights()
+            if self.narrow and isinstance(plan, DirectPlan):
+                layout = narrow.layout_of(plan)
+                packed = layout.packed(plan)
+            weights = k.constant(packed)
             epilogue.declare_constants(k, plan.per_lane)
             match plan:
                 case MatrixPlan():
@@ -70,11 +75,23 @@ class ConvolutionKernel(ConvolutionSpec):
                     epilogue.declare_output(k)
                     items = k.items(plan.work)
                     strip = scratch("int16", plan.kh * plan.pitch, plan.alignment)
-                    WidenedTileEmitter(plan, strip, weights, epilogue, image=x).emit(*items)
+                    weights, decoder = _as_read(plan, layout, weights)
+                    emitter = WidenedTileEmitter(
+                        plan, strip, weights, epilogue, decoder=decoder, image=x
+                    )
+                    emitter.emit(*items)
                 case DirectPlan():
                     epilogue.declare_output(k)
-                    ConvolutionTileEmitter(plan, x, weights, epilogue).emit(*k.items(plan.work))
+                    items = k.items(plan.work)
+                    weights, decoder = _as_read(plan, layout, weights)
+                    ConvolutionTileEmitter(plan, x, weights, epilogue, decoder=decoder).emit(*items)
         return k.finish()
+
+    def in_four_bits(self, mk: MicroKernel) -> Self:
+        """The same with its weights in four bits each in memory, where they fit and pay."""
+        if mk.group or not (narrow.fits(self.weight) and narrow_plan.has_small_blocks(self, mk)):
+            return self
+        return replace(self, narrow=True)
 
     def direct(self, mk: MicroKernel) -> DirectPlan | None:
         """The plan by which it is computed, if that is by its definition, on vectors."""
@@ -86,7 +103,9 @@ class ConvolutionKernel(ConvolutionSpec):
 
     def _plans(self, mk: MicroKernel) -> list[AnyPlan]:
         """One for each algorithm there is, or that of its tile alone."""
-        algorithm = self.tile and self.tile.algorithm
+        algorithm = self.tile.algorithm if self.tile else None
+        if self.narrow:
+            return [*narrow_plan.plans(self, mk, algorithm)]
         plans: list[AnyPlan] = []
         if algorithm in (None, "direct"):
             plans.append(DirectPlan(self, mk.products))
@@ -97,3 +116,13 @@ class ConvolutionKernel(ConvolutionSpec):
         if algorithm in (None, "matrix") and mk.matrix:
             plans.append(MatrixPlan(self, mk))
         return plans
+
+
+def _as_read(
+    plan: DirectPlan, layout: narrow.NarrowLayout | None, weights: Buffer
+) -> tuple[Buffer, narrow.Decoder | None]:
+    """Where the loops find the weights, and what puts them there, if they do not lie so."""
+    if layout is None:
+        return weights, None
+    decoder = narrow.decoder_of(plan, layout, weights)
+    return decoder.decoded, decoder

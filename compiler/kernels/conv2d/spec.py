@@ -1,10 +1,13 @@
 """A convolution over all channels, or over all of a group, as data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from edgekiln.compiler.kernels.conv2d import winograd
 from edgekiln.compiler.kernels.epilogue.sums import Weights
 from edgekiln.compiler.kernels.filters import FilterSpec
+from edgekiln.compiler.kernels.sharing import SIGNED_IF_SET
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -13,14 +16,18 @@ class ConvolutionSpec(FilterSpec):
 
     Args:
         compact: whether the weights must take no more bytes than these.
+        narrow: whether they lie in memory in four bits each; see `narrow`.
     """
 
     groups: int = 1
     compact: bool = False
+    narrow: bool | None = field(default=None, metadata={SIGNED_IF_SET: True})
 
     @property
     def erased_weight(self) -> Weights:
         """They decide nothing but whether Winograd's filtering is exact."""
+        if self.narrow:
+            return np.zeros_like(self.weight)
         return winograd.erased(self.weight)
 
     @property

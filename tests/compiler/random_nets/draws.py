@@ -33,10 +33,11 @@ class Draws:
 
     Args:
         words: most codes have 16 bits.
+        narrow: weights have four bits.
     """
 
-    def __init__(self, seed: int, words: bool = False) -> None:
-        self.rng, self.words = np.random.default_rng(seed), words
+    def __init__(self, seed: int, words: bool = False, narrow: bool = False) -> None:
+        self.rng, self.words, self.narrow = np.random.default_rng(seed), words, narrow
         dtype = self.any_of(("int8", "int8", "uint8"))
         self.model = QdqModel(seed=seed, dtype=dtype, opset=21 if words else 20)
         self.low = -128 if self.model.dtype == "int8" else 0

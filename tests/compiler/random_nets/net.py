@@ -13,10 +13,13 @@ class RandomNet(Products, Moves):
     Args:
         steps: operators, or small groups of them, at most; some when None.
         words: most codes have 16 bits.
+        narrow: weights have four bits.
     """
 
-    def __init__(self, seed: int, steps: int | None = None, words: bool = False) -> None:
-        super().__init__(seed, words)
+    def __init__(
+        self, seed: int, steps: int | None = None, words: bool = False, narrow: bool = False
+    ) -> None:
+        super().__init__(seed, words, narrow)
         for number in range(self.any_of((1, 1, 1, 2))):
             self.input(f"x{number}")
         for _ in range(steps or self.upto(7, 2)):

@@ -20,10 +20,12 @@ class Products(Functions):
         m, channels = self.model, shape[axis]
         most = self.any_of((127, 127, 127, 20, 1))
         codes = self.rng.integers(-most, most + 1, shape)
+        if self.narrow:
+            codes = np.clip(codes, -128, 127) >> 4
         if self.yes(0.2):  # a channel that is nothing
             np.moveaxis(codes, axis, 0)[self.upto(channels) - 1] = 0
         if self.yes(0.1):
-            codes[...] = 127
+            codes[...] = 7 if self.narrow else 127
         per_channel = self.yes(0.7)
         scales = self.rng.random(channels if per_channel else ()) * 0.01 + 0.001
         scales = np.asarray(scales, np.float32)

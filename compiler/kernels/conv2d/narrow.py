@@ -1,0 +1,178 @@
+"""Weights of four bits: two in a byte of memory, decoded for a block of channels at a time.
+
+The loops over a block of channels do not know of it: in their scratch memory lies what would lie
+among the constants. So all pixels should follow before the next block of channels does.
+
+    a unit    byte 0        byte 1              `half` bytes; codes come from the lower four bits of
+              ┌────┬────┐   ┌────┬────┐         all of them first, then from the upper ones
+              │ c2 │ c0 │   │ c3 │ c1 │   …     (half = 2), each as 0 to 15 for -8 to 7
+              └────┴────┘   └────┴────┘
+
+Chips without vectors decode a word at once. For bytes it is such a unit of four; where weights are
+widened to 16 bits, four bits of a word's lower half and the same of its upper one are neighbours.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekiln.compiler.kernels.conv2d.plan import Channels, Packing
+from edgekiln.compiler.kernels.epilogue.sums import Weights
+from edgekiln.compiler.kernels.tir import let, repeat, scratch, store
+from edgekiln.compiler.onnx_model.four_bits import LEAST, MOST, pay
+from edgekiln.targets.isa.expressions import (
+    Buffer,
+    Expr,
+    Index,
+    cast,
+    const,
+    load,
+    reinterpret,
+    splat,
+)  # fmt: skip
+
+_WORD_CODES = 8
+_MOST_FILLED = 1 / 16  # of what is stored
+
+
+def fits(weight: Weights) -> bool:
+    """Whether a layer's weights can be stored so, and are worth it."""
+    if weight.dtype != np.int8 or not pay(weight.shape):
+        return False
+    return bool(weight.min() >= LEAST and weight.max() <= MOST)
+
+
+@dataclass(frozen=True)
+class NarrowLayout:
+    """How the codes of a plan's blocks lie in memory.
+
+    Args:
+        lane: codes of a lane of a block, those that fill up the block's last unit included.
+        half: bytes of a unit; 0: words are units.
+        pairs: whether codes are widened to 16 bits.
+    """
+
+    lane: int
+    half: int
+    pairs: bool
+
+    @property
+    def unit(self) -> int:
+        """Codes that are decoded at once."""
+        return 2 * self.half or _WORD_CODES
+
+    @property
+    def dtype(self) -> str:
+        """The type of decoded codes."""
+        return "int16" if self.pairs else "int8"
+
+    def packed(self, plan: Packing) -> NDArray[np.generic]:
+        """Pack a plan's weights, in the order in which its loops read them."""
+        codes = plan.packed_weights()
+        assert codes.min() >= LEAST
+        assert codes.max() <= MOST
+        nibbles = (codes.astype(np.int32) - LEAST).astype(np.uint32)
+        stored = plan.stored_taps * plan.stored_steps * plan.mk.k_step
+        parts, at = [], 0
+        for block in list(plan.layout) * plan.conv.groups:
+            for _ in range(block.count):
+                of_block = nibbles[at : at + block.channels * stored]
+                whole = np.zeros(block.channels * self.lane, np.uint32)
+                whole[: len(of_block)] = of_block
+                parts.append(self._joined(whole))
+                at += len(of_block)
+        return np.concatenate(parts)
+
+    def _joined(self, nibbles: NDArray[np.uint32]) -> NDArray[np.generic]:
+        """Join nibbles, whole units of them, in bytes or words."""
+        if self.half:
+            low, high = nibbles.reshape(-1, 2, self.half).transpose(1, 0, 2)
+            return (low | high << 4).astype(np.uint8).reshape(-1)
+        # By the place of each code's four bits in the word.
+        shifts = [4 * (i // 2) + 16 * (i % 2) for i in range(8)]
+        if not self.pairs:
+            shifts = [8 * (i % 4) + 4 * (i // 4) for i in range(8)]
+        words = (nibbles.reshape(-1, 8) << np.array(shifts, np.uint32)).sum(1, dtype=np.uint32)
+        joined: NDArray[np.int32] = words.view(np.int32)
+        return joined
+
+
+def layout_of(plan: Packing) -> NarrowLayout:
+    """The layout that suits a plan's blocks and its chip's vectors."""
+    mk, pairs = plan.mk, plan.packed_weights().dtype == np.int16
+    stored = plan.stored_taps * plan.stored_steps * mk.k_step
+    channels = [block.channels for block in plan.layout]
+    if not mk.byte_lanes:
+        return NarrowLayout(_filled(stored, _WORD_CODES), 0, pairs)
+    # The widest vector that leaves few codes over.
+    for half in mk.byte_lanes:
+        lane = _filled(stored, 2 * half // math.gcd(2 * half, *channels))
+        if lane - stored <= stored * _MOST_FILLED or half == mk.byte_lanes[-1]:
+            break
+    return NarrowLayout(lane, half, pairs)
+
+
+def _filled(codes: int, whole: int) -> int:
+    return math.ceil(codes / whole) * whole
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes the weights of a block of channels, wherever one begins."""
+
+    layout: NarrowLayout
+    packed: Buffer
+    decoded: Buffer
+
+    def ready(self, channels: Channels) -> Channels:
+        """Emit the decoding of a block; returns it with its weights where they are then."""
+        unit = self.layout.unit
+        # Of bytes or of words, each of which has as many codes.
+        each = 2 if self.layout.half else _WORD_CODES
+        count = channels.block.channels * self.layout.lane // unit
+        source = let(channels.lane * (self.layout.lane // each))
+        with repeat(count) as i:
+            self._unit(let(source + i * (unit // each)), let(i * unit))
+        return replace(channels, weights=0)
+
+    def _unit(self, source: Index, to: Index) -> None:
+        """Emit the decoding of a unit."""
+        half, dtype = self.layout.half, self.layout.dtype
+        if half:
+            both = load(self.packed, source, half)
+            four, mask = (splat(const(n, "uint8"), half) for n in (4, 15))
+            offset = splat(const(-LEAST, dtype), half)
+            for at, nibbles in ((0, both & mask), (half, both >> four)):
+                store(self.decoded, to + at, cast(nibbles, dtype, half) - offset, half)
+            return
+        word = let(reinterpret(load(self.packed, source), "uint32"))
+        if self.layout.pairs:
+            for i in range(4):
+                pair = _signed(_shifted(word, 4 * i), 0x000F000F, 0x80008000, 0x00080008)
+                store(self.decoded, to + 2 * i, reinterpret(pair, dtype, 2), 2)
+        else:
+            for i in range(2):
+                four_codes = _signed(_shifted(word, 4 * i), 0x0F0F0F0F, 0x80808080, 0x08080808)
+                store(self.decoded, to + 4 * i, reinterpret(four_codes, dtype, 4), 4)
+
+
+def decoder_of(plan: Packing, layout: NarrowLayout, packed: Buffer) -> Decoder:
+    """Declare the memory of a decoded block."""
+    most = max(block.channels for block in plan.layout)
+    # As vectors of weights are read; words where there are none.
+    align = 4 * plan.mk.register
+    return Decoder(layout, packed, scratch(layout.dtype, most * layout.lane, align))
+
+
+def _shifted(word: Expr, bits: int) -> Expr:
+    return word >> const(bits, "uint32") if bits else word
+
+
+def _signed(word: Expr, mask: int, top: int, offset: int) -> Expr:
+    """Return each part of a word, masked, minus the offset: with the top bit of each set nothing is
+    borrowed from the next.
+    """
+    mask_, top_, offset_ = (const(n, "uint32") for n in (mask, top, offset))
+    return (((word & mask_) | top_) - offset_) ^ top_

@@ -1,0 +1,26 @@
+"""Weights of four bits: which have them, and what a code of theirs may be."""
+
+import math
+from collections.abc import Sequence
+
+NARROW_BITS = 4
+LEAST, MOST = -(1 << NARROW_BITS - 1), (1 << NARROW_BITS - 1) - 1
+# A layer with fewer weights would save less than the code takes that decodes them.
+LEAST_WEIGHTS = 1024
+
+
+def pay(shape: Sequence[int]) -> bool:
+    """Whether four bits pay for weights of this shape: there are enough of them, and they are not
+    of a depthwise convolution, (channels, 1, …), which has few and loses most.
+    """
+    return math.prod(shape) >= LEAST_WEIGHTS and not (len(shape) > 2 and shape[1] == 1)
+
+
+def bits_of(shape: Sequence[int], bits: int, whole: int) -> int:
+    """Bits of weights of this shape.
+
+    Args:
+        bits: that were asked for.
+        whole: of the weights for which four do not pay.
+    """
+    return whole if bits == NARROW_BITS and not pay(shape) else bits
