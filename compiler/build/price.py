@@ -36,8 +36,10 @@ def price(
         None where all layers have 8 bits for all that: corrections cost nothing, being weights.
     """
     ladders = [step.ladder for step in steps if step.stage == "quantize" and step.ladder]
-    floats, wide = (ladders[-1].float_layers, ladders[-1].wide_layers) if ladders else ((), ())
-    if not (floats or wide) or real is None:
+    if not ladders or real is None:
+        return None
+    ladder = ladders[-1]
+    if not (ladder.float_layers or ladder.wide_layers or ladder.whole_layers):
         return None
     plain = run_stage(
         "quantize", real, None, max_drop=(), min_sqnr=None, validation="", accept_sqnr=LOST_DB
@@ -48,8 +50,9 @@ def price(
         bundle = run_stage("package", plain_lib, target)
         measured, _ = scoring.latencies(target, bundle.path, (), trial_s)
     return DropPrice(
-        float_layers=floats,
-        wide_layers=wide,
+        float_layers=ladder.float_layers,
+        wide_layers=ladder.wide_layers,
+        whole_layers=ladder.whole_layers,
         bytes=_bytes(lib),
         plain_bytes=_bytes(plain_lib),
         median_s=latencies[0].median_s if latencies else None,

@@ -56,6 +56,7 @@ class DropPrice:
     bytes: int  # code and weights
     plain_bytes: int
     wide_layers: tuple[str, ...] = ()  # whose activations have 16 bits
+    whole_layers: tuple[str, ...] = ()  # whose weights have 8 bits, where others have 4
     median_s: float | None = None  # of a call; None where it cannot be measured
     plain_median_s: float | None = None
 

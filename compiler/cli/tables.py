@@ -147,7 +147,10 @@ def _target(target: TargetResult, precision: str, console: "Console") -> None:
 
 def _price(price: DropPrice) -> str:
     """What the limit cost, against the program without it."""
-    kinds = ((price.float_layers, "in float"), (price.wide_layers, "in 16 bits"))
+    kinds = (
+        (price.float_layers, "in float"), (price.wide_layers, "in 16 bits"),
+        (price.whole_layers, "with weights of 8 bits"),
+    )  # fmt: skip
     layers = " and ".join(f"{counted(len(each), 'layer')} {how}" for each, how in kinds if each)
     paid = [f"{price.bytes - price.plain_bytes:+,} bytes"]
     if price.median_s is not None and price.plain_median_s is not None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model import four_bits, operators
 from edgekiln.compiler.onnx_model.ends.functions import TOKENIZERS
 from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
 from edgekiln.compiler.onnx_model.recurrent import RECURRENT
@@ -123,6 +123,10 @@ def _parameters(graph: "onnx.GraphProto") -> tuple[int, int]:
         count += elements
         if weight.data_type in halves:
             size += (elements + 1) // 2
+            continue
+        small = weight.data_type == onnx.TensorProto.INT8
+        if small and four_bits.hold(onnx.numpy_helper.to_array(weight)):
+            size += elements // 2  # as programs store them
             continue
         size += elements * onnx.helper.tensor_dtype_to_np_dtype(weight.data_type).itemsize
     return count, size

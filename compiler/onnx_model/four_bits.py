@@ -3,6 +3,9 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 NARROW_BITS = 4
 LEAST, MOST = -(1 << NARROW_BITS - 1), (1 << NARROW_BITS - 1) - 1
 # A layer with fewer weights would save less than the code takes that decodes them.
@@ -24,3 +27,10 @@ def bits_of(shape: Sequence[int], bits: int, whole: int) -> int:
         whole: of the weights for which four do not pay.
     """
     return whole if bits == NARROW_BITS and not pay(shape) else bits
+
+
+def hold(weights: NDArray[np.generic]) -> bool:
+    """Whether four bits hold weights of int8, and pay for them."""
+    if weights.dtype != np.int8 or not pay(weights.shape):
+        return False
+    return bool(weights.min() >= LEAST and weights.max() <= MOST)

@@ -1,5 +1,5 @@
-"""Which layers are made more exact so that a limit is met, in 16 bits or in float: the fewest and
-the cheapest that suffice.
+"""Which layers are made more exact so that a limit is met, with weights of 8 bits instead of 4, in
+16 bits or in float: the fewest and the cheapest that suffice.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,10 +30,23 @@ class LayerChange(NamedTuple):
     how: str
     make: Callable[[Scheme, frozenset[str]], Scheme]  # by the names of their nodes
     more: int  # that they take
+    cost: Callable[[QuantizedUnit], int]  # of a layer, before that
 
 
-LEFT_FLOAT = LayerChange("float", lambda s, nodes: replace(s, floats=s.floats | nodes), _MORE_FLOAT)
-WIDENED = LayerChange("in 16 bits", lambda s, nodes: replace(s, wide=s.wide | nodes), _MORE_WIDE)
+def _time(unit: QuantizedUnit) -> int:
+    return unit.macs + _MACS_AN_ELEMENT * unit.elements
+
+
+LEFT_FLOAT = LayerChange(
+    "float", lambda s, nodes: replace(s, floats=s.floats | nodes), _MORE_FLOAT, _time
+)
+WIDENED = LayerChange(
+    "in 16 bits", lambda s, nodes: replace(s, wide=s.wide | nodes), _MORE_WIDE, _time
+)
+# They take more memory, and no more time.
+WHOLE_WEIGHTS = LayerChange(
+    "with weights of 8 bits", Scheme.with_whole_weights, 1, lambda unit: unit.weights
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +89,15 @@ def cheapest(
         What loses least when no set of layers suffices, all but one of them included; None where
         there is but one.
     """
-    layers = {unit.name: unit for unit in units(base.scheme)}
+    few = change is WHOLE_WEIGHTS
+    layers = {
+        unit.name: unit
+        for unit in units(base.scheme)
+        if not few or base.scheme.has_few_bits(unit.name)
+    }
     noise = {name: 10.0 ** (-each_db / 10.0) for name, each_db in base.signal_db.items()}
     by_noise = sorted(layers, key=lambda name: -noise[name])
-    price = {name: noise[name] / _cost(unit) for name, unit in layers.items()}
+    price = {name: noise[name] / change.cost(unit) for name, unit in layers.items()}
     by_price = sorted(layers, key=lambda name: -price[name])
     search = _Search(base.scheme, judge, layers, meets, advance, change)
     found = [search.first_of(order) for order in dict.fromkeys((tuple(by_noise), tuple(by_price)))]
@@ -102,10 +120,6 @@ def cheapest_in_float(
     found = [choice for choice in choices if choice is not None]
     enough = [choice for choice in found if meets(choice.verdict)]
     return min(enough or found, key=lambda choice: choice.price, default=None)
-
-
-def _cost(unit: QuantizedUnit) -> int:
-    return unit.macs + _MACS_AN_ELEMENT * unit.elements
 
 
 class _Search:
@@ -157,7 +171,7 @@ class _Search:
         return self._meets(self._tried(names).verdict)
 
     def _price(self, names: frozenset[str]) -> int:
-        cost = {name: _cost(unit) for name, unit in self._layers.items()}
+        cost = {name: self._change.cost(unit) for name, unit in self._layers.items()}
         changed = sum(cost[name] for name in names)
         others = sum(cost.values()) - changed
         wide = self._scheme.activation_bits == WIDE_BITS

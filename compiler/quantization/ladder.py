@@ -3,17 +3,19 @@
 The steps go from what costs nothing to what costs most: the model as it is; the residual sums of a
 transformer in float, which cost next to nothing and give more than what follows, and then what its
 blocks compute between two products; corrections; learned rounding; training, where the caller
-brings it; the fewest and cheapest layers whose activations have 16 bits, where these suffice; the
+brings it; where weights have four bits, the fewest and cheapest layers whose weights keep eight, or
+all of them; the fewest and cheapest layers whose activations have 16 bits, where these suffice; the
 fewest and cheapest in float, which come last because enough of them always suffice. What is kept is
 decided on validation samples: a correction by the signal to noise of the outputs, the end by the
 task's own measure, or, without labels, by the signal to noise alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model.cost import macs_by_node, onnx_costs
+from edgekiln.compiler.onnx_model.four_bits import NARROW_BITS
+from edgekiln.compiler.quantization.attempt import Attempt
 from edgekiln.compiler.quantization.corrections import (
     CORRECTIONS,
     ROUNDING,
@@ -22,6 +24,7 @@ from edgekiln.compiler.quantization.corrections import (
     migrated,
 )
 from edgekiln.compiler.quantization.float_layers import (
+    WHOLE_WEIGHTS,
     WIDENED,
     Base,
     LayerChoice,
@@ -30,17 +33,18 @@ from edgekiln.compiler.quantization.float_layers import (
 )
 from edgekiln.compiler.quantization.judge import Judge, QualityLimits, Verdict
 from edgekiln.compiler.quantization.ladder_record import (
+    ALL_WHOLE,
     IN_16_BITS,
     IN_FLOAT,
+    WHOLE,
     Ladder,
     LayerSensitivity,
     Rung,
-    finite_losses,
 )
-from edgekiln.compiler.quantization.products import with_real_weights
+from edgekiln.compiler.quantization.products import WEIGHT_BITS, with_real_weights
 from edgekiln.compiler.quantization.residual_sums import inner_activations, residual_sums
 from edgekiln.compiler.quantization.scheme import Scheme
-from edgekiln.compiler.quantization.sensitivity import sensitivities, units
+from edgekiln.compiler.quantization.sensitivity import sensitivities
 from edgekiln.compiler.quantization.wide_codes import WIDE_BITS
 
 if TYPE_CHECKING:
@@ -55,22 +59,6 @@ SUMS, ACTIVATIONS = "residual sums in float", "activations in float"
 FLOAT_WEIGHTS = "weights in float, the most that rounding can give"
 _HALF_DB = 3.0  # what a signal gains with half of its noise
 _WORTH_DB = 1.0  # with a fifth of it
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """A scheme, its int8 model, and what that is worth."""
-
-    rung: str  # the name of the step
-    scheme: Scheme
-    quantized: "onnx.ModelProto"
-    verdict: Verdict
-    float_layers: tuple[str, ...] = ()
-
-    @property
-    def wide_layers(self) -> tuple[str, ...]:
-        """Those whose activations have 16 bits."""
-        return tuple(each.name for each in units(self.scheme) if self.scheme.is_wide(each.name))
 
 
 @dataclass
@@ -106,8 +94,13 @@ class Climb:
                 # Of what was corrected, which has other weak places than what was not; asked of
                 # every layer, which takes long, only where layers have to be chosen.
                 sensitivity = self._sensitivity(base.scheme)
-                signal_db = {each.name: self._signal_db(each) for each in sensitivity}
-                begin = Base(scheme=base.scheme, signal_db=signal_db)
+                begin = self._base(base, sensitivity)
+                if base.scheme.weight_bits == NARROW_BITS:
+                    now, base = self._with_whole_weights(now, begin)
+                    if not self._surely(now.verdict):
+                        sensitivity = self._sensitivity(base.scheme)
+                        begin = self._base(base, sensitivity)
+            if not self._surely(now.verdict):
                 now, wide = self._in_16_bits(now, begin)
                 if not self._surely(now.verdict):
                     now = self._in_float(now, base, [begin, *self._wide_base(base, wide)])
@@ -193,6 +186,25 @@ class Climb:
     def _advance(self, what: str) -> None:
         self.bench.calibration.advance(0, 0, what)
 
+    def _base(self, found: Attempt, sensitivity: Sequence[LayerSensitivity]) -> Base:
+        """What layers are chosen of, by what each loses alone."""
+        signal_db = {each.name: self._signal_db(each) for each in sensitivity}
+        return Base(scheme=found.scheme, signal_db=signal_db)
+
+    def _with_whole_weights(self, now: Attempt, base: Base) -> tuple[Attempt, Attempt]:
+        """The base whose weights of four bits have eight, of some layers where that suffices; and
+        with those of all, which other steps go on from.
+        """
+        scheme = replace(base.scheme, weight_bits=WEIGHT_BITS, weights={})
+        every = self._candidate(ALL_WHOLE, scheme)
+        found, suffices = every, self._surely(every.verdict)
+        if suffices:
+            choice = cheapest(base, self.judge, self._surely, self._advance, WHOLE_WEIGHTS)
+            if choice is not None and self._surely(choice.verdict):
+                found = self._chose(WHOLE, every, choice)
+        self._note(found, kept=suffices)
+        return (found if suffices else now), every
+
     def _in_16_bits(self, now: Attempt, base: Base) -> tuple[Attempt, Attempt]:
         """The base with activations in 16 bits where that suffices, of all layers or of some; and
         with those of all.
@@ -212,9 +224,7 @@ class Climb:
         gain_db = self._signal_db(wide.verdict) - self._signal_db(base.verdict)
         if gain_db < _HALF_DB:
             return []
-        found = self._sensitivity(wide.scheme)
-        signal_db = {each.name: self._signal_db(each) for each in found}
-        return [Base(scheme=wide.scheme, signal_db=signal_db)]
+        return [self._base(wide, self._sensitivity(wide.scheme))]
 
     def _in_float(self, now: Attempt, base: Attempt, bases: list[Base]) -> Attempt:
         """One of the bases with layers in float if that suffices."""
@@ -278,20 +288,4 @@ class Climb:
         return sensitivities(scheme, self.probe, "only", self.bench.advance("sensitivity"))
 
     def _note(self, found: Attempt, *, kept: bool) -> None:
-        exact = found.float_layers + found.wide_layers
-        macs = macs_by_node(found.scheme.model) if exact else {}
-        self.rungs.append(
-            Rung(
-                name=found.rung,
-                kept=kept,
-                sqnr_db=found.verdict.sqnr_db,
-                scores={score.label: score.value for score in found.verdict.scores},
-                lost=finite_losses(found.verdict.lost),
-                weight_bytes=onnx_costs(found.quantized).weight_bytes,
-                float_layers=found.float_layers,
-                float_macs=sum(macs[layer] for layer in found.float_layers),
-                wide_layers=found.wide_layers,
-                wide_macs=sum(macs[layer] for layer in found.wide_layers),
-                least_db=found.verdict.least_db,
-            )
-        )
+        self.rungs.append(found.as_rung(kept=kept))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _KEY = "edgekiln.ladder"  # among the model's properties
 # The steps that choose layers.
 IN_FLOAT, IN_16_BITS = "layers in float", "layers in 16 bits"
+WHOLE, ALL_WHOLE = "layers with weights of 8 bits", "weights of 8 bits"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,7 @@ class Rung:
     float_macs: int = 0  # multiply-accumulates of these, of one sample
     wide_layers: tuple[str, ...] = ()  # whose activations have 16 bits
     wide_macs: int = 0
+    whole_layers: tuple[str, ...] = ()  # whose weights have 8 bits, where others have 4
     least_db: float | None = None  # SQNR of the output that keeps least
 
 
@@ -88,6 +90,11 @@ class Ladder:
     def wide_layers(self) -> tuple[str, ...]:
         """The layers whose activations have 16 bits in the model that was chosen."""
         return self._of_chosen.wide_layers
+
+    @property
+    def whole_layers(self) -> tuple[str, ...]:
+        """Those whose weights have 8 bits in the model that was chosen, where others have 4."""
+        return self._of_chosen.whole_layers
 
     @property
     def _of_chosen(self) -> Rung:
@@ -138,6 +145,8 @@ def judged_on(samples: int, helping: int) -> str:
 
 def _step(rung: Rung) -> str:
     """What a step does, with how many layers it chose."""
+    if rung.name == WHOLE:
+        return f"{counted(len(rung.whole_layers), 'layer')} with weights of 8 bits"
     if rung.name not in (IN_FLOAT, IN_16_BITS):
         return rung.name
     wide = f"{counted(len(rung.wide_layers), 'layer')} in 16 bits"

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.onnx_model.four_bits import NARROW_BITS
+from edgekiln.compiler.onnx_model.four_bits import NARROW_BITS, bits_of
 from edgekiln.compiler.onnx_model.rewriting import facts_of
 from edgekiln.compiler.quantization import qdq, recurrent_codes
 from edgekiln.compiler.quantization.idle_moves import without_idle_moves
@@ -20,6 +22,7 @@ from edgekiln.compiler.quantization.products import (
     RoundedWeights,
     products,
     real_biases,
+    real_weights,
 )
 from edgekiln.compiler.quantization.ranges import Range
 from edgekiln.compiler.quantization.weight_scales import (
@@ -46,6 +49,7 @@ class Scheme:
     embedding_bits: int = WEIGHT_BITS  # of the rows of tables: all, or `NARROW_BITS`
     activation_bits: int = ACTIVATION_BITS  # of all activations; or `WIDE_BITS`
     wide: frozenset[str] = frozenset()  # nodes whose activations have `WIDE_BITS` besides
+    whole: frozenset[str] = frozenset()  # nodes whose weights keep all bits, where others have few
     # By node: weights that are not rounded to the nearest code.
     weights: Mapping[str, RoundedWeights] = field(default_factory=dict)
 
@@ -119,7 +123,8 @@ class Scheme:
         if self.weight_bits < WEIGHT_BITS:
             scales = mse_scales if self.weight_bits == NARROW_BITS else peak_scales
             narrow = rounded_anew(self.model, made, scales, self.weight_bits)
-            chosen = narrow | chosen
+            few = {name: each for name, each in narrow.items() if name not in self.whole}
+            chosen = few | chosen
         for product in products(made):
             if product.name in chosen:
                 weights.write(product, chosen[product.name])
@@ -138,6 +143,27 @@ class Scheme:
         found = {name: stored[bias] for name, bias in real_biases(self.model).items()}
         changed = {name: each.bias for name, each in chosen.items() if each.bias is not None}
         return {name: bias.astype(np.float32) for name, bias in {**found, **changed}.items()}
+
+    def with_whole_weights(self, nodes: frozenset[str]) -> Self:
+        """The scheme in which the weights of these nodes keep all bits, rounded to the nearest."""
+        left = {name: each for name, each in self.weights.items() if name not in nodes}
+        return replace(self, whole=self.whole | nodes, weights=left)
+
+    def has_few_bits(self, node: str) -> bool:
+        """Whether a product's weights have fewer bits than others of such a shape could have."""
+        shape = self._weight_shapes.get(node)
+        few = shape is not None and bits_of(shape, self.weight_bits, WEIGHT_BITS) < WEIGHT_BITS
+        return few and node not in self.whole
+
+    def weights_of(self, node: str) -> int:
+        """How many weights a node has."""
+        return prod(self._weight_shapes.get(node, (0,)))
+
+    @cached_property
+    def _weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of products' weights, by the names of their nodes."""
+        shapes = {weight.name: tuple(weight.dims) for weight in self.model.graph.initializer}
+        return {node: shapes[name] for node, name in real_weights(self.model).items()}
 
     def with_weights_of(self, quantized: "onnx.ModelProto") -> Self:
         """The scheme with the weights and biases that its int8 model, in parts, has been given."""

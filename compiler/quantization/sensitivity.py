@@ -29,6 +29,7 @@ class QuantizedUnit:
     op: str
     macs: int  # of one sample
     elements: int  # of its result, of one sample
+    weights: int  # that it multiplies with
 
     @property
     def name(self) -> str:
@@ -63,6 +64,7 @@ def units(scheme: Scheme) -> list[QuantizedUnit]:
                 op=last.op_type,
                 macs=sum(macs[name] for name in names),
                 elements=prod(facts.fixed(last.output[0]) or (1,)),
+                weights=sum(scheme.weights_of(name) for name in names),
             )
         )
     return found

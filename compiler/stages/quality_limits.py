@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     import onnx
 
     from edgekiln.compiler.onnx_model.feed import Feed
+    from edgekiln.compiler.quantization.attempt import Attempt
     from edgekiln.compiler.quantization.corrections import Workbench
     from edgekiln.compiler.quantization.judge import Verdict
-    from edgekiln.compiler.quantization.ladder import Attempt, Retrain
+    from edgekiln.compiler.quantization.ladder import Retrain
     from edgekiln.compiler.quantization.ladder_record import Ladder
     from edgekiln.compiler.quantization.scheme import Scheme
 

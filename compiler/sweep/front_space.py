@@ -14,6 +14,7 @@ _CHANNELS = 4  # of which a width in channels is a multiple
 _SIZES = (0.5, 0.75, 1.0)  # of the pictures
 _PIXELS = 8  # of which a size is a multiple, so that it can be halved a few times
 _LEAST_SIZE = 16
+_WEIGHT_BITS = ListedValues(values=(8, 4))
 _BITS = ListedValues(values=(ACTIVATION_BITS, WIDE_BITS))
 _RATIO = FloatRange(low=0.2, high=1.0, step=0.1)
 
@@ -40,6 +41,7 @@ def _usual(
         (DATA, SIZE, _sizes(_named(options, DATA, SIZE)) if resizable else None),
         ("prune", "ratio", None if recipe.options.get("prune", {}).get("budget") else _RATIO),
         ("quantize", "calibration", ListedValues(values=("minmax", "mse"))),
+        ("quantize", "weight_bits", _WEIGHT_BITS),
         # Training knows no others than 8.
         ("quantize", "activation_bits", None if _named_in(recipe, "qat_epochs") else _BITS),
         ("compile", "compact", ListedValues(values=(False, True))),

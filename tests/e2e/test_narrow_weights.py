@@ -116,7 +116,7 @@ def test_quantize_makes_them_and_says_what_that_costs(tmp_path: Path) -> None:
 
 
 def test_a_small_layer_keeps_its_bytes(tmp_path: Path) -> None:
-    shapes = {"w1": (16, 16), "w2": (LEAST_WEIGHTS // 16, 16)}
+    shapes: dict[str, tuple[int, ...]] = {"w1": (16, 16), "w2": (LEAST_WEIGHTS // 16, 16)}
     body = "h = Gemm <transB = 1> (x, w1)\n r = Relu (h)\n y = Gemm <transB = 1> (r, w2)"
     src = write(make(body, shapes, x="N, 16", y="N, 64"), tmp_path / "m.onnx")
     data = samples(tmp_path / "x.npy", 16)

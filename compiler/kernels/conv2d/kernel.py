@@ -25,6 +25,7 @@ from edgekiln.compiler.kernels.sharing import shared
 from edgekiln.compiler.kernels.tile import Tile, alternating
 from edgekiln.compiler.kernels.tir import scratch
 from edgekiln.compiler.kernels.types import Kernel
+from edgekiln.compiler.onnx_model import four_bits
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Buffer
 
@@ -89,7 +90,7 @@ class ConvolutionKernel(ConvolutionSpec):
 
     def in_four_bits(self, mk: MicroKernel) -> Self:
         """The same with its weights in four bits each in memory, where they fit and pay."""
-        if mk.group or not (narrow.fits(self.weight) and narrow_plan.has_small_blocks(self, mk)):
+        if mk.group or not (four_bits.hold(self.weight) and narrow_plan.has_small_blocks(self, mk)):
             return self
         return replace(self, narrow=True)
 

@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.kernels.conv2d.plan import Channels, Packing
-from edgekiln.compiler.kernels.epilogue.sums import Weights
 from edgekiln.compiler.kernels.tir import let, repeat, scratch, store
-from edgekiln.compiler.onnx_model.four_bits import LEAST, MOST, pay
+from edgekiln.compiler.onnx_model.four_bits import LEAST, MOST
 from edgekiln.targets.isa.expressions import (
     Buffer,
     Expr,
@@ -35,13 +34,6 @@ from edgekiln.targets.isa.expressions import (
 
 _WORD_CODES = 8
 _MOST_FILLED = 1 / 16  # of what is stored
-
-
-def fits(weight: Weights) -> bool:
-    """Whether a layer's weights can be stored so, and are worth it."""
-    if weight.dtype != np.int8 or not pay(weight.shape):
-        return False
-    return bool(weight.min() >= LEAST and weight.max() <= MOST)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgekiln.compiler.onnx_model import four_bits
 from edgekiln.compiler.quantization.corrections import CORRECTIONS, ROUNDING
 from edgekiln.compiler.quantization.float_layers import Base, cheapest
 from edgekiln.compiler.quantization.judge import Judge, QualityLimits, Verdict
@@ -92,6 +93,31 @@ def test_what_has_the_broken_range_gets_16_bits_and_nothing_else(
     assert (scheme.floats, ladder.float_layers) == (frozenset(), ())
     assert ladder.rungs[1].weight_bytes == ladder.rungs[0].weight_bytes
     assert ladder.rungs[1].wide_macs > 0
+
+
+def test_the_fewest_weights_have_8_bits_where_all_in_4_lose_too_much(
+    net: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(four_bits, "LEAST_WEIGHTS", 256)  # of more than one layer
+    narrow = replace(net.scheme, ranges=ranges_of(net), weight_bits=4)
+    scheme, ladder = climb(replace(net, scheme=narrow), 1.0)
+    assert ladder.met
+    assert [rung.name for rung in ladder.rungs] == ["as it is", "layers with weights of 8 bits"]
+    assert 0 < len(ladder.whole_layers) < sum(narrow.has_few_bits(u.name) for u in units(narrow))
+    assert scheme.whole == set(ladder.whole_layers)
+    first, last = ladder.rungs
+    weights = sum(unit.weights for unit in units(narrow) if unit.name in scheme.whole)
+    assert last.weight_bytes - first.weight_bytes == weights / 2
+    notes = ladder_notes(ladder, net.judge.scores)
+    chosen = counted(len(ladder.whole_layers), "layer")
+    assert notes[1].startswith(f"max-drop 1, {chosen} with weights of 8 bits: acc")
+
+
+def test_where_one_layer_alone_has_4_bits_it_gets_8_back(net: Bench) -> None:
+    narrow = replace(net.scheme, ranges=ranges_of(net), weight_bits=4)
+    scheme, ladder = climb(replace(net, scheme=narrow), 1.0)
+    assert [rung.name for rung in ladder.rungs] == ["as it is", "weights of 8 bits"]
+    assert (scheme.weight_bits, scheme.whole, ladder.met) == (8, frozenset(), True)
 
 
 def test_what_16_bits_do_not_give_back_stays_float(net: Bench) -> None:

@@ -24,6 +24,7 @@ def test_what_changes_a_models_costs_is_tried() -> None:
         "data.size": "16, 24, 32",
         "prune.ratio": "0.2..1:step=0.1",
         "quantize.calibration": '"minmax", "mse"',
+        "quantize.weight-bits": "8, 4",
         "quantize.activation-bits": "8, 16",
         "compile.compact": "false, true",
     }
@@ -31,7 +32,9 @@ def test_what_changes_a_models_costs_is_tried() -> None:
 
 def test_only_what_this_build_has_is_tried() -> None:
     found = texts("vit", Recipe(), ("distill", "export", "quantize"))
-    assert list(found) == ["quantize.calibration", "quantize.activation-bits"]
+    assert list(found) == [
+        "quantize.calibration", "quantize.weight-bits", "quantize.activation-bits",
+    ]  # fmt: skip
 
 
 def test_what_is_trained_in_8_bits_keeps_them() -> None:

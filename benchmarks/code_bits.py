@@ -1,11 +1,11 @@
-"""What activations of 16 bits take, beside those of 8 and floats: the networks of a suite.
+"""What weights of 4 bits and activations of 16 take, beside 8 and floats: the networks of a suite.
 
-    python -m edgekiln.benchmarks.activation_bits --target host
-    python -m edgekiln.benchmarks.activation_bits --target cortex-m4 --only "32×32" --only DS-CNN
+    python -m edgekiln.benchmarks.code_bits --target host
+    python -m edgekiln.benchmarks.code_bits --target cortex-m4 --only "32×32" --only DS-CNN
 
-Weights have 8 bits in both integer programs. Where a program runs here, the three take turns in one
-process, on one thread, and medians of trials are shown; of another chip its estimated cycles are.
-SQNR is that of the outputs on validation samples, against the float model's.
+Where a program runs here, they take turns in one process, on one thread, and medians of trials are
+shown; of another chip its estimated cycles are. SQNR is that of the outputs on validation samples,
+against the float model's; KiB are those of the program's weights.
 """
 
 import argparse
@@ -32,7 +32,8 @@ from edgekiln.targets import profile
 # The programs: precision and options of the quantizer, by the name of a column.
 _PROGRAMS: dict[str, tuple[Precision, dict[str, int]]] = {
     "8 bits": ("int8", {}),
-    "16 bits": ("int8", {"activation_bits": 16}),
+    "weights of 4": ("int8", {"weight_bits": 4, "accept_sqnr": -200}),
+    "activations of 16": ("int8", {"activation_bits": 16}),
     "float32": ("float32", {}),
 }
 _TRIALS, _TRIAL_S = 9, 0.3
@@ -45,6 +46,7 @@ class BitsRow:
     costs: list[float]  # µs, or cycles
     spread: float  # (max - min) / median of the trials' medians, the largest; 0 of cycles
     sqnr_db: list[float]  # of the integer ones
+    weights_bytes: list[int]
 
 
 def main() -> None:
@@ -55,7 +57,10 @@ def main() -> None:
         "--only", action="append", default=[], help="Take networks whose name has this text."
     )
     arguments = parser.parse_args()
-    columns = [*_PROGRAMS, "16 to 8 bits", "float32 to 16 bits", "SQNR, 8", "SQNR, 16", "spread"]
+    others = list(_PROGRAMS)[1:]
+    columns = [*_PROGRAMS, *(f"{name} to 8 bits" for name in others)]
+    columns += [f"SQNR, {name}" for name in list(_PROGRAMS)[:-1]]
+    columns += [*(f"KiB, {name}" for name in list(_PROGRAMS)[:2]), "spread"]
     print(f"| network | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
     for network in SUITES["x86"]:
         if not arguments.only or any(part in network.name for part in arguments.only):
@@ -65,10 +70,10 @@ def main() -> None:
 
 
 def _shown(name: str, row: BitsRow) -> str:
-    byte, word, real = row.costs
     cells = [f"{cost:,.0f}" if cost >= 100 else f"{cost:.1f}" for cost in row.costs]
-    cells += [f"{word / byte:.2f}", f"{real / word:.2f}"]
+    cells += [f"{cost / row.costs[0]:.2f}" for cost in row.costs[1:]]
     cells += [f"{each_db:.1f} dB" for each_db in row.sqnr_db]
+    cells += [f"{size / 1024:.1f}" for size in row.weights_bytes[:2]]
     return f"| {name} | {' | '.join([*cells, f'{row.spread:.0%}'])} |"
 
 
@@ -84,13 +89,14 @@ def _row(network: Network, target: str, folder: Path) -> BitsRow:
         bundles.append(Path(made.targets[0].bundle))
         found = [step.metrics["sqnr_db"] for step in made.steps if step.stage == "quantize"]
         sqnr_db += [each_db for each_db in found if each_db is not None]
+    sizes = [ProgramFile.open(bundle).spec.weights_bytes for bundle in bundles]
     if not runs_here(ProgramFile.open(bundles[0])):
         cycles = [program(bundle).total.cycles for bundle in bundles]
-        return BitsRow(costs=cycles, spread=0.0, sqnr_db=sqnr_db)
+        return BitsRow(costs=cycles, spread=0.0, sqnr_db=sqnr_db, weights_bytes=sizes)
     medians_s = _timed([AotRunner.open(bundle) for bundle in bundles])
     spreads = [(max(each) - min(each)) / statistics.median(each) for each in medians_s]
     costs = [statistics.median(each) * 1e6 for each in medians_s]
-    return BitsRow(costs=costs, spread=max(spreads), sqnr_db=sqnr_db)
+    return BitsRow(costs=costs, spread=max(spreads), sqnr_db=sqnr_db, weights_bytes=sizes)
 
 
 def _timed(runners: list[AotRunner]) -> list[list[float]]:
