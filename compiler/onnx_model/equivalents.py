@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import (
+    blocked_weights,
     channel_norms,
     dynamic_forms,
     einsum,
@@ -202,6 +203,7 @@ _RULES: "dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]" = {
     "ConvInteger": number_types.integer_conv,
     "CumProd": _running_product,
     "DFT": fourier.dft,
+    "DequantizeLinear": blocked_weights.dequantized,
     "Dropout": _mask_of_dropout,
     "Einsum": einsum.in_products,
     "Elu": number_types.exponential_unit,
@@ -230,6 +232,7 @@ _OF_DOMAINS: "dict[str, dict[str, Callable[[ModelFacts, onnx.NodeProto], Nodes]]
     dynamic_forms.MICROSOFT: {
         "DynamicQuantizeMatMul": dynamic_forms.product_of_floats,
         "MatMulIntegerToFloat": dynamic_forms.product_of_codes,
+        "MatMulNBits": blocked_weights.product,
     },
 }
 WRITTEN_IN_OTHERS = frozenset(_RULES)  # operators, all of their uses or some

@@ -135,7 +135,8 @@ _INTEGER = (
     Operator(name="QuantizeLinear", role="integer", float_form=FALLBACK, integer="quantize",
         attributes=("axis",), limits="to 8 bits, one scale a tensor"),
     Operator(name="DequantizeLinear", role="integer", float_form=FALLBACK, integer="dequantize",
-        attributes=("axis",), limits="of 8 bits one scale a tensor, of constants one a channel"),
+        attributes=("axis",),
+        limits="of 8 bits one scale a tensor, of constants one a channel or a block"),
     Operator(name="DynamicQuantizeLinear", role="integer", integer="dynamic_quantize",
         limits="as ONNX Runtime: the scale of zeros is 1; NaN has no part in the range"),
     Operator(name="MatMulInteger", role="integer", integer="matmul_integer", float_form=FALLBACK,
@@ -149,6 +150,9 @@ _INTEGER = (
             limits="becomes MatMulInteger and operators on floats; of operator set 11 and newer")
         for name in ("DynamicQuantizeMatMul", "MatMulIntegerToFloat")
     ),
+    Operator(name="MatMulNBits", role="integer", domain=MICROSOFT, heavy=True,
+        limits="becomes MatMul of floats, whose weights may lie in four bits; of constant codes of "
+        "2, 4 or 8 bits, without an order of their own"),
     Operator(name="DynamicQuantizeLSTM", role="refused", domain=MICROSOFT,
         limits="keep LSTM out of quantize_dynamic: op_types_to_quantize=['MatMul', 'Conv']"),
     *(

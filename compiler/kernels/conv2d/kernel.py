@@ -10,13 +10,22 @@ zero. Where it takes fewer cycles, a matrix unit or Winograd's filtering compute
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
+import numpy as np
+
 from edgekiln.compiler.kernels.builder import KernelBuilder
-from edgekiln.compiler.kernels.conv2d import narrow, narrow_plan, widened_plan, winograd_plan
+from edgekiln.compiler.kernels.conv2d import (
+    narrow,
+    narrow_floats,
+    narrow_plan,
+    widened_plan,
+    winograd_plan,
+)
 from edgekiln.compiler.kernels.conv2d.emit_matrix import ConvolutionMatrixEmitter
 from edgekiln.compiler.kernels.conv2d.emit_tile import ConvolutionTileEmitter
 from edgekiln.compiler.kernels.conv2d.emit_widened import WidenedTileEmitter
 from edgekiln.compiler.kernels.conv2d.emit_winograd import WinogradEmitter
 from edgekiln.compiler.kernels.conv2d.matrix_plan import MatrixPlan
+from edgekiln.compiler.kernels.conv2d.narrow_floats import FloatBlocks
 from edgekiln.compiler.kernels.conv2d.plan import DirectPlan
 from edgekiln.compiler.kernels.conv2d.spec import ConvolutionSpec
 from edgekiln.compiler.kernels.conv2d.widened_plan import WidenedPlan
@@ -26,10 +35,13 @@ from edgekiln.compiler.kernels.tile import Tile, alternating
 from edgekiln.compiler.kernels.tir import scratch
 from edgekiln.compiler.kernels.types import Kernel
 from edgekiln.compiler.onnx_model import four_bits
+from edgekiln.compiler.onnx_model.weight_blocks import size_of_blocks
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Buffer
 
 AnyPlan = DirectPlan | MatrixPlan | WinogradPlan
+# Weights that are decoded before they are read.
+_Storage = narrow.NarrowLayout | FloatBlocks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,11 +69,10 @@ class ConvolutionKernel(ConvolutionSpec):
             x = k.tensor(self.x.elements, self.x.dtype)
             epilogue = self.finish.epilogue(mk, self)
             epilogue.declare_inputs(k)
-            layout, packed = None, plan.packed_weights()
-            if self.narrow and isinstance(plan, DirectPlan):
-                layout = narrow.layout_of(plan)
-                packed = layout.packed(plan)
-            weights = k.constant(packed)
+            storage = self._storage(plan) if isinstance(plan, DirectPlan) else None
+            arrays = storage.arrays() if storage else [plan.packed_weights()]
+            constants = [k.constant(array) for array in arrays]
+            weights = constants[0]
             epilogue.declare_constants(k, plan.per_lane)
             match plan:
                 case MatrixPlan():
@@ -76,7 +87,7 @@ class ConvolutionKernel(ConvolutionSpec):
                     epilogue.declare_output(k)
                     items = k.items(plan.work)
                     strip = scratch("int16", plan.kh * plan.pitch, plan.alignment)
-                    weights, decoder = _as_read(plan, layout, weights)
+                    weights, decoder = _as_read(storage, constants)
                     emitter = WidenedTileEmitter(
                         plan, strip, weights, epilogue, decoder=decoder, image=x
                     )
@@ -84,15 +95,26 @@ class ConvolutionKernel(ConvolutionSpec):
                 case DirectPlan():
                     epilogue.declare_output(k)
                     items = k.items(plan.work)
-                    weights, decoder = _as_read(plan, layout, weights)
+                    weights, decoder = _as_read(storage, constants)
                     ConvolutionTileEmitter(plan, x, weights, epilogue, decoder=decoder).emit(*items)
         return k.finish()
 
     def in_four_bits(self, mk: MicroKernel) -> Self:
         """The same with its weights in four bits each in memory, where they fit and pay."""
-        if mk.group or not (four_bits.hold(self.weight) and narrow_plan.has_small_blocks(self, mk)):
+        if mk.group or not narrow_plan.has_small_blocks(self, mk):
             return self
-        return replace(self, narrow=True)
+        if four_bits.hold(self.weight):
+            return replace(self, narrow=True)
+        if self.weight.dtype != np.float32 or not narrow_floats.is_matrix(self):
+            return self
+        size = size_of_blocks(self.weight[:, :, 0, 0].astype(np.float32))
+        return self if size is None else replace(self, narrow=True, block=size)
+
+    def _storage(self, plan: DirectPlan) -> _Storage | None:
+        """How weights in four bits each lie in memory."""
+        if not self.narrow:
+            return None
+        return FloatBlocks(plan, self.block) if self.block else narrow.layout_of(plan)
 
     def direct(self, mk: MicroKernel) -> DirectPlan | None:
         """The plan by which it is computed, if that is by its definition, on vectors."""
@@ -120,10 +142,10 @@ class ConvolutionKernel(ConvolutionSpec):
 
 
 def _as_read(
-    plan: DirectPlan, layout: narrow.NarrowLayout | None, weights: Buffer
-) -> tuple[Buffer, narrow.Decoder | None]:
+    storage: _Storage | None, constants: list[Buffer]
+) -> tuple[Buffer, narrow.Decoder | narrow_floats.FloatDecoder | None]:
     """Where the loops find the weights, and what puts them there, if they do not lie so."""
-    if layout is None:
-        return weights, None
-    decoder = narrow.decoder_of(plan, layout, weights)
+    if storage is None:
+        return constants[0], None
+    decoder = storage.decoder(constants)
     return decoder.decoded, decoder

@@ -13,6 +13,7 @@ widened to 16 bits, four bits of a word's lower half and the same of its upper o
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,11 +42,13 @@ class NarrowLayout:
     """How the codes of a plan's blocks lie in memory.
 
     Args:
+        plan: whose weights they are.
         lane: codes of a lane of a block, those that fill up the block's last unit included.
         half: bytes of a unit; 0: words are units.
         pairs: whether codes are widened to 16 bits.
     """
 
+    plan: Packing
     lane: int
     half: int
     pairs: bool
@@ -60,9 +63,9 @@ class NarrowLayout:
         """The type of decoded codes."""
         return "int16" if self.pairs else "int8"
 
-    def packed(self, plan: Packing) -> NDArray[np.generic]:
-        """Pack a plan's weights, in the order in which its loops read them."""
-        codes = plan.packed_weights()
+    def arrays(self) -> list[NDArray[np.generic]]:
+        """The constant: the weights in the order in which the plan's loops read them."""
+        plan, codes = self.plan, self.plan.packed_weights()
         assert codes.min() >= LEAST
         assert codes.max() <= MOST
         nibbles = (codes.astype(np.int32) - LEAST).astype(np.uint32)
@@ -75,7 +78,14 @@ class NarrowLayout:
                 whole[: len(of_block)] = of_block
                 parts.append(self._joined(whole))
                 at += len(of_block)
-        return np.concatenate(parts)
+        return [np.concatenate(parts)]
+
+    def decoder(self, constants: Sequence[Buffer]) -> "Decoder":
+        """Declare the memory of a decoded block."""
+        most = max(block.channels for block in self.plan.layout)
+        # As vectors of weights are read; words where there are none.
+        memory = scratch(self.dtype, most * self.lane, 4 * self.plan.mk.register)
+        return Decoder(self, constants[0], memory)
 
     def _joined(self, nibbles: NDArray[np.uint32]) -> NDArray[np.generic]:
         """Join nibbles, whole units of them, in bytes or words."""
@@ -97,13 +107,13 @@ def layout_of(plan: Packing) -> NarrowLayout:
     stored = plan.stored_taps * plan.stored_steps * mk.k_step
     channels = [block.channels for block in plan.layout]
     if not mk.byte_lanes:
-        return NarrowLayout(_filled(stored, _WORD_CODES), 0, pairs)
+        return NarrowLayout(plan, _filled(stored, _WORD_CODES), 0, pairs)
     # The widest vector that leaves few codes over.
     for half in mk.byte_lanes:
         lane = _filled(stored, 2 * half // math.gcd(2 * half, *channels))
         if lane - stored <= stored * _MOST_FILLED or half == mk.byte_lanes[-1]:
             break
-    return NarrowLayout(lane, half, pairs)
+    return NarrowLayout(plan, lane, half, pairs)
 
 
 def _filled(codes: int, whole: int) -> int:
@@ -148,14 +158,6 @@ class Decoder:
             for i in range(2):
                 four_codes = _signed(_shifted(word, 4 * i), 0x0F0F0F0F, 0x80808080, 0x08080808)
                 store(self.decoded, to + 4 * i, reinterpret(four_codes, dtype, 4), 4)
-
-
-def decoder_of(plan: Packing, layout: NarrowLayout, packed: Buffer) -> Decoder:
-    """Declare the memory of a decoded block."""
-    most = max(block.channels for block in plan.layout)
-    # As vectors of weights are read; words where there are none.
-    align = 4 * plan.mk.register
-    return Decoder(layout, packed, scratch(layout.dtype, most * layout.lane, align))
 
 
 def _shifted(word: Expr, bits: int) -> Expr:

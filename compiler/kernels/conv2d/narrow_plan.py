@@ -2,6 +2,8 @@
 
 from functools import cached_property
 
+import numpy as np
+
 from edgekiln.compiler.kernels.channels import blocks, vectors
 from edgekiln.compiler.kernels.conv2d import widened_plan
 from edgekiln.compiler.kernels.conv2d.plan import DirectPlan
@@ -23,7 +25,7 @@ class NarrowPlan(DirectPlan):
     def ranked(self) -> list[tuple[float, Tile]]:
         # In the other order of loops a block would be decoded for each item.
         found = [(cost, tile) for cost, tile in super().ranked if not tile.items_first]
-        return _with_decoding(self, found, times=1, item_bytes=1)
+        return _with_decoding(self, found, times=1, item_bytes=4 if self.conv.block else 1)
 
 
 class NarrowWidenedPlan(WidenedPlan):
@@ -40,7 +42,8 @@ class NarrowWidenedPlan(WidenedPlan):
 
 def has_small_blocks(conv: ConvolutionSpec, mk: MicroKernel) -> bool:
     """Whether a block of the fewest channels, widened and filled up, is small enough."""
-    least: int = 2 * conv.weight[0].size * ITEM_BYTES * mk.products.lanes[-1]
+    item_bytes = conv.weight.itemsize if conv.weight.dtype == np.float32 else ITEM_BYTES
+    least: int = 2 * conv.weight[0].size * item_bytes * mk.products.lanes[-1]
     return least <= MOST_BLOCK_BYTES
 
 

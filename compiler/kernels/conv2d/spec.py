@@ -17,11 +17,13 @@ class ConvolutionSpec(FilterSpec):
     Args:
         compact: whether the weights must take no more bytes than these.
         narrow: whether they lie in memory in four bits each; see `narrow`.
+        block: of floats in four bits, how many have a scale; see `narrow_floats`.
     """
 
     groups: int = 1
     compact: bool = False
     narrow: bool | None = field(default=None, metadata={SIGNED_IF_SET: True})
+    block: int | None = field(default=None, metadata={SIGNED_IF_SET: True})
 
     @property
     def erased_weight(self) -> Weights:

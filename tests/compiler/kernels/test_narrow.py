@@ -3,16 +3,20 @@
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
+from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish
 from edgekiln.compiler.kernels.gpu.table import built
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, cases
+from tests.compiler.kernels.floats import random_floats
 from tests.compiler.kernels.harness import (
     Array,
     everywhere,
+    floats_everywhere,
     microkernel,
     quick,
     run,
@@ -49,3 +53,31 @@ def test_a_convolution_of_four_bits_agrees_with_onnx_runtime(
             built(replace(conv, tile=chosen), mk), name, [p.x.memory()], p.y.tensor, case.pieces
         )
         harness.assert_codes(memory, p.expected())
+
+
+@floats_everywhere
+@given(
+    st.integers(0, 1 << 16), st.sampled_from([1, 2, 5, 14]), st.sampled_from([37, 64, 130]),
+    st.sampled_from([1, 3, 16, 33, 48]), st.sampled_from([16, 32, 128]), st.integers(0, 1 << 16),
+)  # fmt: skip
+@settings(quick, max_examples=6)
+def test_floats_of_four_bits_have_the_bits_of_those_that_they_are(
+    name: str, seed: int, rows: int, k: int, channels: int, size: int, tile: int
+) -> None:
+    mk, rng = microkernel(name), np.random.default_rng(seed)
+    steps = rng.integers(-8, 8, (channels, k)).astype(np.float32)
+    scales = rng.uniform(0.01, 1, (channels, -(-k // size))).astype(np.float32)
+    weight = (steps * np.repeat(scales, size, axis=1)[:, :k])[:, :, None, None]
+    x = random_floats(rng, Nhwc(n=1, h=1, w=rows, c=k, dtype="float32"))
+    conv = ConvolutionKernel(
+        x=x.tensor, y=Nhwc(n=1, h=1, w=rows, c=channels, dtype="float32"), weight=weight,
+        bias=rng.normal(size=channels).astype(np.float32), finish=ActivationFinish(),
+    )  # fmt: skip
+    small = replace(conv, narrow=True, block=size)
+    every = small.tiles(mk)
+    chosen = every[tile % len(every)]
+    found, expected = (
+        run(replace(each, tile=chosen).build(mk), name, [x.memory()], conv.y)
+        for each in (small, conv)
+    )
+    np.testing.assert_array_equal(found, expected)
