@@ -293,5 +293,6 @@ class Climb:
                 wide_layers=found.wide_layers,
                 wide_macs=sum(macs[layer] for layer in found.wide_layers),
                 least_db=found.verdict.least_db,
+                sure_db=found.verdict.sure_db,
             )
         )

@@ -63,6 +63,7 @@ class Rung:
     wide_layers: tuple[str, ...] = ()  # whose activations have 16 bits
     wide_macs: int = 0
     least_db: float | None = None  # SQNR of the output that keeps least
+    sure_db: float | None = None  # which each output keeps of nearly all other samples, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,11 @@ class Ladder:
     def wide_layers(self) -> tuple[str, ...]:
         """The layers whose activations have 16 bits in the model that was chosen."""
         return self._of_chosen.wide_layers
+
+    def signal_db(self, rung: Rung) -> float:
+        """What a step keeps: of the worst output where each is held to a limit, else of all."""
+        least_db = rung.least_db if self.min_sqnr_db is not None else None
+        return rung.sqnr_db if least_db is None else least_db
 
     @property
     def _of_chosen(self) -> Rung:
@@ -116,10 +122,9 @@ def ladder_notes(ladder: Ladder, float_scores: Sequence[Measured]) -> list[str]:
         lost = ", ".join(
             f"{each.metric.shown(rung.scores[each.label])} ({_lost(each, rung)})" for each in judged
         )
-        shown = [f"{names} {lost}"] if judged else []
-        sqnr_db = rung.sqnr_db if ladder.min_sqnr_db is None else rung.least_db
+        shown = [*([f"{names} {lost}"] if judged else []), _signal(rung, ladder)]
         notes.append(
-            f"{', '.join([*limits, _step(rung)])}: {', '.join([*shown, f'SQNR {sqnr_db:.1f} dB'])} "
+            f"{', '.join([*limits, _step(rung)])}: {', '.join(shown)} "
             + judged_on(ladder.samples, ladder.helping)
             + ("" if rung.kept else ", undone")
         )
@@ -134,6 +139,12 @@ def judged_on(samples: int, helping: int) -> str:
     """
     validating = f"on {samples - helping:,} validation samples"
     return f"{validating} and {helping:,} that calibrate" if helping else validating
+
+
+def _signal(rung: Rung, ladder: Ladder) -> str:
+    """What the outputs keep, and where each is held to a limit what is sure of that."""
+    kept = f"SQNR {ladder.signal_db(rung):.1f} dB"
+    return kept if ladder.min_sqnr_db is None else f"{kept} ({rung.sure_db:.1f} for sure)"
 
 
 def _step(rung: Rung) -> str:
