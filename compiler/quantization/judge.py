@@ -49,8 +49,8 @@ class Verdict:
     sqnr_db: float  # of the logits of all outputs together
     least_db: float  # of the output, or of the logits, that keep least
     least_output: str = ""  # its name
-    # What each output keeps for sure: its own standard errors are taken off.
-    sure_db: float
+    # What each output keeps for sure: its own standard errors are taken off. None: nobody knows.
+    sure_db: float | None = None
     scores: tuple[Measured, ...] = ()  # of the int8 model; none without labels
     lost: Mapping[str, float] = field(default_factory=dict)
     doubt: Mapping[str, float] = field(default_factory=dict)
@@ -67,7 +67,8 @@ class Verdict:
             for label, limit in limits.lost.items()
         ]
         if limits.min_sqnr_db is not None:
-            found.append(limits.min_sqnr_db - (self.sure_db if surely else self.least_db))
+            sure_db = self.least_db if self.sure_db is None else self.sure_db
+            found.append(limits.min_sqnr_db - (sure_db if surely else self.least_db))
         return max(found, default=0.0)
 
 

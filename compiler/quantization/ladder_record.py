@@ -1,7 +1,7 @@
 """What accuracy control has done, as a model's file and reports keep it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -105,6 +105,17 @@ def finite_losses(lost: Mapping[str, float]) -> dict[str, float | None]:
     return {label: value if isfinite(value) else None for label, value in lost.items()}
 
 
+def kept_until(chosen: str, rungs: Sequence[Rung]) -> tuple[Rung, ...]:
+    """The steps of which the chosen one is the last that is kept: those behind it are no part of
+    the model.
+    """
+    end = [rung.name for rung in rungs].index(chosen)
+    return tuple(
+        replace(rung, kept=number == end or (rung.kept and number < end))
+        for number, rung in enumerate(rungs)
+    )
+
+
 def ladder_notes(ladder: Ladder, float_scores: Sequence[Measured]) -> list[str]:
     """A sentence for each step, for people.
 
@@ -137,14 +148,16 @@ def judged_on(samples: int, helping: int) -> str:
     Args:
         helping: of the samples, which calibrated.
     """
-    validating = f"on {samples - helping:,} validation samples"
+    count = samples - helping
+    validating = f"on {count:,} validation {'sample' if count == 1 else 'samples'}"
     return f"{validating} and {helping:,} that calibrate" if helping else validating
 
 
 def _signal(rung: Rung, ladder: Ladder) -> str:
     """What the outputs keep, and where each is held to a limit what is sure of that."""
     kept = f"SQNR {ladder.signal_db(rung):.1f} dB"
-    return kept if ladder.min_sqnr_db is None else f"{kept} ({rung.sure_db:.1f} for sure)"
+    held = ladder.min_sqnr_db is not None and rung.sure_db is not None
+    return f"{kept} ({rung.sure_db:.1f} for sure)" if held else kept
 
 
 def _step(rung: Rung) -> str:

@@ -89,12 +89,15 @@ class OutputNoises:
         """The output that keeps least of its signal."""
         return least([Sqnr.together(calls) for calls in self._calls])
 
-    def least_sure_db(self, blocks: int, errors: float) -> float:
+    def least_sure_db(self, blocks: int, errors: float) -> float | None:
         """The least ratio of an output, less so many of its standard errors, from the ratios of so
-        many blocks of calls; nothing less where fewer than two have one: silence has none.
+        many blocks of calls; nothing less where fewer than two have one: silence has none. None of
+        a single call, which tells nothing of others.
 
         The output of which that is least need not be the one that keeps least.
         """
+        if len(self._calls[0]) < 2:
+            return None
         wholes = [Sqnr.together(calls) for calls in self._calls]
         loud = [number for number, whole in enumerate(wholes) if not whole.is_silent]
         return min(

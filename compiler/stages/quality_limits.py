@@ -1,8 +1,9 @@
 """`max-drop` and `min-sqnr` of the quantize stage, and the way up until they hold."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edgekiln.compiler.onnx_model.feed import Feed
+    from edgekiln.compiler.onnx_model.model_inputs import Inputs
     from edgekiln.compiler.quantization.corrections import Workbench
     from edgekiln.compiler.quantization.judge import Verdict
     from edgekiln.compiler.quantization.ladder import Attempt, Retrain
@@ -122,12 +124,21 @@ def _with_more_to_judge(feed: "Feed") -> "Feed":
     from edgekiln.compiler.onnx_model.feed import FeedPart
 
     validating = len(feed.parts["val"])
-    missing = min(_FEW_SAMPLES - validating, len(feed.parts["calib"]))
+    missing = _FEW_SAMPLES - validating
     if missing <= 0 or not validating or feed.takes.states:
         return feed
     val, calib = feed.parts["val"].inputs, feed.parts["calib"].inputs
-    both = {name: np.concatenate([val[name], calib[name][:missing]]) for name in val}
-    return replace(feed, parts={**feed.parts, "val": FeedPart(inputs=both)})
+    # Of one or two samples some are in both parts: asked twice, one seems to be sure of itself.
+    known = set(_bytes_of_samples(val))
+    others = (at for at, sample in enumerate(_bytes_of_samples(calib)) if sample not in known)
+    more = list(islice(others, missing))
+    both = {name: np.concatenate([val[name], calib[name][more]]) for name in val}
+    return replace(feed, parts={**feed.parts, "val": FeedPart(inputs=both)}) if more else feed
+
+
+def _bytes_of_samples(inputs: "Inputs") -> Iterator[tuple[bytes, ...]]:
+    """Each sample of a part, to be compared."""
+    return (tuple(each.tobytes() for each in row) for row in zip(*inputs.values(), strict=True))
 
 
 def _more_bits(scheme: "Scheme") -> str:

@@ -53,6 +53,8 @@ def test_what_is_sure_is_asked_of_every_output_not_of_the_one_that_keeps_least()
     noises = OutputNoises(3)
     zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
     for call in range(16):
+        # A single call tells nothing of others.
+        assert (noises.least_sure_db(16, 3.0) is None) == (call < 2)
         steady = ones * np.float32(1.03)
         # As much noise in all, but nearly all of it in one call of four.
         rare = ones * np.float32(1.001 if call % 4 else 1.05)

@@ -74,6 +74,24 @@ def test_where_few_samples_validate_those_that_calibrate_help_to_judge(
     assert notes[0].endswith(f"on {validating} validation samples and {helping} that calibrate")
 
 
+@pytest.mark.parametrize(
+    ("count", "end"),
+    [
+        (1, r"SQNR [0-9.]+ dB on 1 validation sample"),
+        (2, r"SQNR [0-9.]+ dB \([-0-9.]+ for sure\) on 1 validation sample and 1 that calibrate"),
+    ],
+)
+def test_a_sample_that_does_both_is_asked_once(tmp_path: Path, count: int, end: str) -> None:
+    """Asked twice it would be as noisy as itself, and that for sure."""
+    np.save(tmp_path / "x.npy", images(count, seed=0))
+    src = write(skewed.fitted(), tmp_path / "m.onnx")
+    _, _, notes = quantize(
+        src, data=str(tmp_path / "x.npy"), equalize_below=0.0, accept_sqnr=-200.0, min_sqnr=-50.0
+    )
+    first = next(note for note in notes if note.startswith("min-sqnr -50, as it is: "))
+    assert re.fullmatch(end, first.removeprefix("min-sqnr -50, as it is: "))
+
+
 def test_only_those_are_counted_that_judged(
     tmp_path: Path, samples: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
