@@ -116,12 +116,16 @@ def kept_until(chosen: str, rungs: Sequence[Rung]) -> tuple[Rung, ...]:
     )
 
 
-def ladder_notes(ladder: Ladder, float_scores: Sequence[Measured]) -> list[str]:
+def ladder_notes(
+    ladder: Ladder, float_scores: Sequence[Measured], *, judged_by: bool = True
+) -> list[str]:
     """A sentence for each step, for people.
 
     Args:
         float_scores: of the float model: how its scores are shown.
+        judged_by: whether each says on which samples.
     """
+    samples = f" {judged_on(ladder.samples, ladder.helping)}" if judged_by else ""
     judged = [each for each in float_scores if each.label in ladder.limits]
     names = ", ".join(each.label for each in judged)
     held = " ".join(f"{limit:g}" for limit in dict.fromkeys(ladder.limits.values()))
@@ -135,8 +139,7 @@ def ladder_notes(ladder: Ladder, float_scores: Sequence[Measured]) -> list[str]:
         )
         shown = [*([f"{names} {lost}"] if judged else []), _signal(rung, ladder)]
         notes.append(
-            f"{', '.join([*limits, _step(rung)])}: {', '.join(shown)} "
-            + judged_on(ladder.samples, ladder.helping)
+            f"{', '.join([*limits, _step(rung)])}: {', '.join(shown)}{samples}"
             + ("" if rung.kept else ", undone")
         )
     return notes

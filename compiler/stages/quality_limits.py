@@ -102,11 +102,11 @@ def climbed(
     found, ladder = Climb(
         judge=judge, probe=probe, limits=limits, bench=bench, retrain=retrain, helping=helping
     ).climb(scheme)
-    notes = ladder_notes(ladder, judge.scores)
     if not ladder.met:
+        tried = "; ".join(ladder_notes(ladder, judge.scores, judged_by=False))
         raise AccuracyError(
             f"quantize: {judged_on(count, helping)} more is lost than "
-            f"{'max-drop' if drops else 'min-sqnr'} allows, whatever was tried: {'; '.join(notes)}",
+            f"{'max-drop' if drops else 'min-sqnr'} allows, whatever was tried: {tried}",
             hint=(
                 "allow more, or leave more to lose: train longer, prune less"
                 if drops
@@ -114,7 +114,7 @@ def climbed(
             )
             + _more_bits(scheme),
         )
-    return found, ladder, notes
+    return found, ladder, ladder_notes(ladder, judge.scores)
 
 
 def _with_more_to_judge(feed: "Feed") -> "Feed":

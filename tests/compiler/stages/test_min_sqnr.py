@@ -168,6 +168,7 @@ def test_a_limit_that_nothing_reaches_is_an_error_and_writes_nothing(
     src = write(skewed.fitted(), tmp_path / "m.onnx")
     error = refused(src, AccuracyError, data=samples, min_sqnr=190.0)
     assert error.message.startswith("quantize: on ")
+    assert error.message.count("validation sample") == 1  # said once for all steps
     assert "more is lost than min-sqnr allows, whatever was tried: min-sqnr 190" in error.message
     # Layers in float are told, too: by them the user sees what may be asked for.
     kept, sure = r"layers in float: SQNR ([0-9.]+) dB", r" \(([0-9.]+) for sure\)"
