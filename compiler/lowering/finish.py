@@ -1,6 +1,5 @@
 """What operations do before the store, as kernels want to be told."""
 
-import math
 from dataclasses import replace
 from typing import TypeVar
 
@@ -10,7 +9,6 @@ from numpy.typing import NDArray
 from edgekiln.compiler.ir import codes
 from edgekiln.compiler.ir.fixed_point import FixedPoint
 from edgekiln.compiler.ir.function import Function
-from edgekiln.compiler.ir.tensor import QMIN
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
 from edgekiln.compiler.kernels.epilogue.finish import (
@@ -21,7 +19,6 @@ from edgekiln.compiler.kernels.epilogue.finish import (
     SumsFinish,
 )
 from edgekiln.compiler.kernels.epilogue.fixed import FixedPointFinish
-from edgekiln.compiler.kernels.epilogue.sums import Sums, folded_bias, sum_range
 from edgekiln.compiler.kernels.numbers import all_codes
 from edgekiln.compiler.onnx_model.requantize import NONE, WholeFactors, shift_for, whole_factors
 from edgekiln.targets.isa.base import MicroKernel
@@ -55,21 +52,17 @@ def in_integers(kernel: K, mk: MicroKernel) -> K:
     if not x.dtype == y.dtype == mk.activation or clip != all_codes(y.dtype):
         return kernel
     mult = np.broadcast_to(finish.mult, len(kernel.weight))
-    return replace(kernel, finish=replace(finish, whole=_whole_factors(kernel, mult, zero)))
+    low, high = all_codes(y.dtype)
+    steps = np.arange(low + 1, high + 1, dtype=np.int64) - zero
+    return replace(kernel, finish=replace(finish, whole=_whole_factors(mult, steps)))
 
 
-def _whole_factors(sums: Sums, mult: NDArray[np.float32], zero: int) -> WholeFactors | None:
-    """The factors of all channels; None where one has none, or what is shifted may leave int32."""
-    low, high = all_codes(sums.y.dtype)
-    # Codes are counted from the lowest one on.
-    bias = folded_bias(sums, QMIN[sums.x.dtype])
-    farthest = np.max([abs(bias + end) for end in sum_range(sums.weight)], axis=0)
-    steps = float((mult * farthest.astype(np.float64)).max()) + 2.0 * (high - low)
-    shift = min(shift_for(mult), math.floor(31 - math.log2(steps)))
+def _whole_factors(mult: NDArray[np.float32], steps: NDArray[np.int64]) -> WholeFactors | None:
+    """The factors of all channels; None where one has none."""
+    shift = shift_for(mult)
     if shift < 1:
         return None
-    codes = np.arange(low + 1, high + 1, dtype=np.int64)
-    factors = whole_factors(mult, codes - zero, shift)
+    factors = whole_factors(mult, steps, shift)
     if (factors == NONE).any():
         return None
     return WholeFactors(factors=factors.astype(np.int32), shift=shift)

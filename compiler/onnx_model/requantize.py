@@ -10,6 +10,9 @@ a floor is one. The two stairs are equal where t(c) reaches edge(c) and t(c) - 1
 bounds of the factor for each c. If they leave one, then nothing is approximated. One channel in ten
 has none, for float32 rounds a few products to c + ½ itself, and those to even steps: some up, some
 down. Another `mult`, a few of its last places away, then has one.
+
+Nothing leaves int32, whatever the sum: |sum| ≤ 2³¹ and a factor below that give a floor of at most
+2³⁰, and what the zero point adds is less than 2²³, for a shift is at most 16.
 """
 
 import math

@@ -50,4 +50,5 @@ class Attempt:
             wide_macs=sum(macs[layer] for layer in self.wide_layers),
             whole_layers=self.whole_layers,
             least_db=self.verdict.least_db,
+            sure_db=self.verdict.sure_db,
         )

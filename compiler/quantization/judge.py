@@ -49,7 +49,8 @@ class Verdict:
     sqnr_db: float  # of the logits of all outputs together
     least_db: float  # of the output, or of the logits, that keep least
     least_output: str = ""  # its name
-    least_doubt_db: float = 0.0  # the standard error of it
+    # What each output keeps for sure: its own standard errors are taken off. None: nobody knows.
+    sure_db: float | None = None
     scores: tuple[Measured, ...] = ()  # of the int8 model; none without labels
     lost: Mapping[str, float] = field(default_factory=dict)
     doubt: Mapping[str, float] = field(default_factory=dict)
@@ -66,8 +67,8 @@ class Verdict:
             for label, limit in limits.lost.items()
         ]
         if limits.min_sqnr_db is not None:
-            kept_db = self.least_db - (_SURE * self.least_doubt_db if surely else 0.0)
-            found.append(limits.min_sqnr_db - kept_db)
+            sure_db = self.least_db if self.sure_db is None else self.sure_db
+            found.append(limits.min_sqnr_db - (sure_db if surely else self.least_db))
         return max(found, default=0.0)
 
 
@@ -141,7 +142,7 @@ class Judge:
             sqnr_db=noises.db_of(range(len(self._logits))),
             least_db=noises.db_of([noises.least]),
             least_output=wanted[noises.least],
-            least_doubt_db=noises.least_doubt_db(_BLOCKS),
+            sure_db=noises.least_sure_db(_BLOCKS, _SURE),
             scores=scores,
             lost={own.label: own.metric.lost(was.value, own.value) for was, own in pairs},
             doubt=self._doubt(tallies),

@@ -40,6 +40,7 @@ from edgekiln.compiler.quantization.ladder_record import (
     Ladder,
     LayerSensitivity,
     Rung,
+    kept_until,
 )
 from edgekiln.compiler.quantization.products import WEIGHT_BITS, with_real_weights
 from edgekiln.compiler.quantization.residual_sums import inner_activations, residual_sums
@@ -112,9 +113,7 @@ class Climb:
             helping=self.helping,
             met=chosen.verdict.excess(self.limits) <= 0.0,
             chosen=chosen.rung,
-            rungs=tuple(
-                replace(rung, kept=rung.kept or rung.name == chosen.rung) for rung in self.rungs
-            ),
+            rungs=kept_until(chosen.rung, self.rungs),
             float_scores={score.label: score.value for score in self.judge.scores},
             sensitivity=sensitivity,
         )

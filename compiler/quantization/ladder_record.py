@@ -1,7 +1,7 @@
 """What accuracy control has done, as a model's file and reports keep it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,7 @@ class Rung:
     wide_macs: int = 0
     whole_layers: tuple[str, ...] = ()  # whose weights have 8 bits, where others have 4
     least_db: float | None = None  # SQNR of the output that keeps least
+    sure_db: float | None = None  # which each output keeps of nearly all other samples, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,11 @@ class Ladder:
         """The layers whose activations have 16 bits in the model that was chosen."""
         return self._of_chosen.wide_layers
 
+    def signal_db(self, rung: Rung) -> float:
+        """What a step keeps: of the worst output where each is held to a limit, else of all."""
+        least_db = rung.least_db if self.min_sqnr_db is not None else None
+        return rung.sqnr_db if least_db is None else least_db
+
     @property
     def whole_layers(self) -> tuple[str, ...]:
         """Those whose weights have 8 bits in the model that was chosen, where others have 4."""
@@ -106,12 +112,27 @@ def finite_losses(lost: Mapping[str, float]) -> dict[str, float | None]:
     return {label: value if isfinite(value) else None for label, value in lost.items()}
 
 
-def ladder_notes(ladder: Ladder, float_scores: Sequence[Measured]) -> list[str]:
+def kept_until(chosen: str, rungs: Sequence[Rung]) -> tuple[Rung, ...]:
+    """The steps of which the chosen one is the last that is kept: those behind it are no part of
+    the model.
+    """
+    end = [rung.name for rung in rungs].index(chosen)
+    return tuple(
+        replace(rung, kept=number == end or (rung.kept and number < end))
+        for number, rung in enumerate(rungs)
+    )
+
+
+def ladder_notes(
+    ladder: Ladder, float_scores: Sequence[Measured], *, judged_by: bool = True
+) -> list[str]:
     """A sentence for each step, for people.
 
     Args:
         float_scores: of the float model: how its scores are shown.
+        judged_by: whether each says on which samples.
     """
+    samples = f" {judged_on(ladder.samples, ladder.helping)}" if judged_by else ""
     judged = [each for each in float_scores if each.label in ladder.limits]
     names = ", ".join(each.label for each in judged)
     held = " ".join(f"{limit:g}" for limit in dict.fromkeys(ladder.limits.values()))
@@ -123,11 +144,9 @@ def ladder_notes(ladder: Ladder, float_scores: Sequence[Measured]) -> list[str]:
         lost = ", ".join(
             f"{each.metric.shown(rung.scores[each.label])} ({_lost(each, rung)})" for each in judged
         )
-        shown = [f"{names} {lost}"] if judged else []
-        sqnr_db = rung.sqnr_db if ladder.min_sqnr_db is None else rung.least_db
+        shown = [*([f"{names} {lost}"] if judged else []), _signal(rung, ladder)]
         notes.append(
-            f"{', '.join([*limits, _step(rung)])}: {', '.join([*shown, f'SQNR {sqnr_db:.1f} dB'])} "
-            + judged_on(ladder.samples, ladder.helping)
+            f"{', '.join([*limits, _step(rung)])}: {', '.join(shown)}{samples}"
             + ("" if rung.kept else ", undone")
         )
     return notes
@@ -139,8 +158,16 @@ def judged_on(samples: int, helping: int) -> str:
     Args:
         helping: of the samples, which calibrated.
     """
-    validating = f"on {samples - helping:,} validation samples"
+    count = samples - helping
+    validating = f"on {count:,} validation {'sample' if count == 1 else 'samples'}"
     return f"{validating} and {helping:,} that calibrate" if helping else validating
+
+
+def _signal(rung: Rung, ladder: Ladder) -> str:
+    """What the outputs keep, and where each is held to a limit what is sure of that."""
+    kept = f"SQNR {ladder.signal_db(rung):.1f} dB"
+    held = ladder.min_sqnr_db is not None and rung.sure_db is not None
+    return f"{kept} ({rung.sure_db:.1f} for sure)" if held else kept
 
 
 def _step(rung: Rung) -> str:

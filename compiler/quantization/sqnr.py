@@ -89,12 +89,25 @@ class OutputNoises:
         """The output that keeps least of its signal."""
         return least([Sqnr.together(calls) for calls in self._calls])
 
-    def least_doubt_db(self, blocks: int) -> float:
-        """The standard error of the least ratio, from those of so many blocks of calls; 0 where
-        fewer than two have one: silence has none.
+    def least_sure_db(self, blocks: int, errors: float) -> float | None:
+        """The least ratio of an output, less so many of its standard errors, from the ratios of so
+        many blocks of calls; nothing less where fewer than two have one: silence has none. None of
+        a single call, which tells nothing of others.
+
+        The output of which that is least need not be the one that keeps least.
         """
-        calls = self._calls[self.least]
-        count = min(blocks, len(calls))
-        ratios = [Sqnr.together(calls[block::count]).db for block in range(count)]
-        known = [ratio for ratio in ratios if LOST_DB < ratio < PERFECT_DB]
-        return float(np.std(known, ddof=1)) / sqrt(len(known)) if len(known) > 1 else 0.0
+        if len(self._calls[0]) < 2:
+            return None
+        wholes = [Sqnr.together(calls) for calls in self._calls]
+        loud = [number for number, whole in enumerate(wholes) if not whole.is_silent]
+        return min(
+            wholes[number].db - errors * _standard_error(self._calls[number], blocks)
+            for number in loud or range(len(wholes))
+        )
+
+
+def _standard_error(calls: Sequence[Sqnr], blocks: int) -> float:
+    count = min(blocks, len(calls))
+    ratios = [Sqnr.together(calls[block::count]).db for block in range(count)]
+    known = [ratio for ratio in ratios if LOST_DB < ratio < PERFECT_DB]
+    return float(np.std(known, ddof=1)) / sqrt(len(known)) if len(known) > 1 else 0.0

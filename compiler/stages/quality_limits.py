@@ -1,8 +1,9 @@
 """`max-drop` and `min-sqnr` of the quantize stage, and the way up until they hold."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edgekiln.compiler.onnx_model.feed import Feed
+    from edgekiln.compiler.onnx_model.model_inputs import Inputs
     from edgekiln.compiler.quantization.attempt import Attempt
     from edgekiln.compiler.quantization.corrections import Workbench
     from edgekiln.compiler.quantization.judge import Verdict
@@ -101,11 +103,11 @@ def climbed(
     found, ladder = Climb(
         judge=judge, probe=probe, limits=limits, bench=bench, retrain=retrain, helping=helping
     ).climb(scheme)
-    notes = ladder_notes(ladder, judge.scores)
     if not ladder.met:
+        tried = "; ".join(ladder_notes(ladder, judge.scores, judged_by=False))
         raise AccuracyError(
             f"quantize: {judged_on(count, helping)} more is lost than "
-            f"{'max-drop' if drops else 'min-sqnr'} allows, whatever was tried: {'; '.join(notes)}",
+            f"{'max-drop' if drops else 'min-sqnr'} allows, whatever was tried: {tried}",
             hint=(
                 "allow more, or leave more to lose: train longer, prune less"
                 if drops
@@ -113,7 +115,7 @@ def climbed(
             )
             + _more_bits(scheme),
         )
-    return found, ladder, notes
+    return found, ladder, ladder_notes(ladder, judge.scores)
 
 
 def _with_more_to_judge(feed: "Feed") -> "Feed":
@@ -123,12 +125,21 @@ def _with_more_to_judge(feed: "Feed") -> "Feed":
     from edgekiln.compiler.onnx_model.feed import FeedPart
 
     validating = len(feed.parts["val"])
-    missing = min(_FEW_SAMPLES - validating, len(feed.parts["calib"]))
+    missing = _FEW_SAMPLES - validating
     if missing <= 0 or not validating or feed.takes.states:
         return feed
     val, calib = feed.parts["val"].inputs, feed.parts["calib"].inputs
-    both = {name: np.concatenate([val[name], calib[name][:missing]]) for name in val}
-    return replace(feed, parts={**feed.parts, "val": FeedPart(inputs=both)})
+    # Of one or two samples some are in both parts: asked twice, one seems to be sure of itself.
+    known = set(_bytes_of_samples(val))
+    others = (at for at, sample in enumerate(_bytes_of_samples(calib)) if sample not in known)
+    more = list(islice(others, missing))
+    both = {name: np.concatenate([val[name], calib[name][more]]) for name in val}
+    return replace(feed, parts={**feed.parts, "val": FeedPart(inputs=both)}) if more else feed
+
+
+def _bytes_of_samples(inputs: "Inputs") -> Iterator[tuple[bytes, ...]]:
+    """Each sample of a part, to be compared."""
+    return (tuple(each.tobytes() for each in row) for row in zip(*inputs.values(), strict=True))
 
 
 def _more_bits(scheme: "Scheme") -> str:

@@ -141,7 +141,7 @@ def _split(name: str, source: UnsplitData, options: Options, seed: int) -> dict[
         if len(split) == 0:
             raise InputError(
                 f"{name}: no samples are left for the {part} split",
-                hint="give more samples, or set the sizes: ?test=0.2&val=0.1&calib=0.1",
+                hint="give more samples; of few, say how many go where: ?test=1&val=1&calib=1",
             )
     return parts
 

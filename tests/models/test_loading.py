@@ -265,7 +265,7 @@ def test_a_wrong_option_is_named(option, message, hint):
 def test_splits_that_leave_nothing_to_train_on_are_refused():
     message, hint = _refused("digits?test=1000&val=800", InputError)
     assert message == "digits: no samples are left for the calib split"
-    assert hint == "give more samples, or set the sizes: ?test=0.2&val=0.1&calib=0.1"
+    assert hint == "give more samples; of few, say how many go where: ?test=1&val=1&calib=1"
 
 
 def test_a_class_without_training_samples_is_named(tmp_path):

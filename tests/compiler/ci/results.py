@@ -110,7 +110,7 @@ LADDER = Ladder(
 )  # fmt: skip
 
 
-def controlled() -> JobResult:
+def controlled(ladder: Ladder = LADDER) -> JobResult:
     """Of a build that left a layer float to lose no more than it may."""
     whole = result(sqnr_db=30.0)
     assert whole.build is not None
@@ -120,7 +120,7 @@ def controlled() -> JobResult:
     )
     built = replace(
         whole.build,
-        steps=(replace(quantized, ladder=LADDER), *others),
+        steps=(replace(quantized, ladder=ladder), *others),
         targets=(replace(whole.build.targets[0], price=price),),
     )
     return replace(whole, build=built)

@@ -24,6 +24,7 @@ from edgekiln.runtime.errors import InputError
 from tests.compiler.ci.results import (
     DIGIT,
     INK,
+    LADDER,
     RMSE,
     bench,
     controlled,
@@ -131,6 +132,15 @@ def test_the_page_shows_what_accuracy_control_did_and_what_it_cost() -> None:
     assert "&lt;stem&gt;" in text  # the sensitivity of each layer
     assert "width:90.91%" in text  # which makes ten elevenths of the noise
     assert "Sensitivity" not in page([run(result())])
+
+
+def test_the_page_shows_the_signal_that_accuracy_control_was_to_keep() -> None:
+    rungs = [replace(each, least_db=each.sqnr_db - 1.5) for each in LADDER.rungs]
+    held = replace(LADDER, limits={}, min_sqnr_db=25.0, rungs=tuple(rungs))
+    text = page([run(controlled(held))])
+    assert "keeps 25 dB of signal: the steps, on 500 validation samples" in text
+    shown = [">9.5 dB<", ">30.0 dB<", ">8.0 dB<", ">28.5 dB<"]
+    assert [each in text for each in shown] == [False, False, True, True]
 
 
 def test_the_summary_begins_with_what_fails_and_folds_the_rest_away() -> None:

@@ -52,7 +52,7 @@ def test_the_float_model_loses_nothing_against_itself(net: Bench, judge: Judge) 
 
 def test_doubt_counts_as_lost_where_one_must_be_sure() -> None:
     verdict = Verdict(
-        sqnr_db=20.0, least_db=18.0, least_doubt_db=0.5, lost={"a": 0.4, "b": 3.0},
+        sqnr_db=20.0, least_db=18.0, sure_db=16.5, lost={"a": 0.4, "b": 3.0},
         doubt={"a": 0.3, "b": 0.0},
     )  # fmt: skip
 

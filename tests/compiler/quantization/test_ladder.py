@@ -203,6 +203,22 @@ def test_a_correction_that_suffices_ends_the_climb(net: Bench) -> None:
     assert (ladder.met, ladder.chosen, ladder.float_layers) == (True, "right", ())
 
 
+def test_what_was_climbed_behind_the_chosen_step_is_no_part_of_it(
+    net: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the limit holds from the first step on, but none is sure."""
+
+    def right(scheme: Scheme, _bench: object) -> Scheme:
+        return replace(scheme, ranges=ranges_of(net))
+
+    monkeypatch.setattr(Climb, "_surely", lambda *_: False)
+    scheme, ladder = climb(net, 100.0, corrections={"right": right})
+    assert (ladder.met, ladder.chosen, scheme) == (True, "as it is", net.scheme)
+    assert ladder.rungs[1].name == "right"
+    assert ladder.rungs[1].sqnr_db > ladder.rungs[0].sqnr_db
+    assert [rung.kept for rung in ladder.rungs] == [True, *[False] * (len(ladder.rungs) - 1)]
+
+
 def ranges_of(net: Bench) -> dict[str, tuple[float, float]]:
     low, high = net.scheme.ranges[BROKEN]
     return dict(net.scheme.ranges) | {BROKEN: (low / 60, high / 60)}

@@ -74,6 +74,24 @@ def test_where_few_samples_validate_those_that_calibrate_help_to_judge(
     assert notes[0].endswith(f"on {validating} validation samples and {helping} that calibrate")
 
 
+@pytest.mark.parametrize(
+    ("count", "end"),
+    [
+        (1, r"SQNR [0-9.]+ dB on 1 validation sample"),
+        (2, r"SQNR [0-9.]+ dB \([-0-9.]+ for sure\) on 1 validation sample and 1 that calibrate"),
+    ],
+)
+def test_a_sample_that_does_both_is_asked_once(tmp_path: Path, count: int, end: str) -> None:
+    """Asked twice it would be as noisy as itself, and that for sure."""
+    np.save(tmp_path / "x.npy", images(count, seed=0))
+    src = write(skewed.fitted(), tmp_path / "m.onnx")
+    _, _, notes = quantize(
+        src, data=str(tmp_path / "x.npy"), equalize_below=0.0, accept_sqnr=-200.0, min_sqnr=-50.0
+    )
+    first = next(note for note in notes if note.startswith("min-sqnr -50, as it is: "))
+    assert re.fullmatch(end, first.removeprefix("min-sqnr -50, as it is: "))
+
+
 def test_only_those_are_counted_that_judged(
     tmp_path: Path, samples: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,9 +168,12 @@ def test_a_limit_that_nothing_reaches_is_an_error_and_writes_nothing(
     src = write(skewed.fitted(), tmp_path / "m.onnx")
     error = refused(src, AccuracyError, data=samples, min_sqnr=190.0)
     assert error.message.startswith("quantize: on ")
+    assert error.message.count("validation sample") == 1  # said once for all steps
     assert "more is lost than min-sqnr allows, whatever was tried: min-sqnr 190" in error.message
     # Layers in float are told, too: by them the user sees what may be asked for.
-    (most,) = re.findall(r"layers in float: SQNR ([0-9.]+) dB", error.message)
+    kept, sure = r"layers in float: SQNR ([0-9.]+) dB", r" \(([0-9.]+) for sure\)"
+    ((most, least),) = re.findall(kept + sure, error.message)
+    assert float(least) <= float(most)
     assert error.hint is not None
     assert re.match(r"'\w+' keeps [0-9.]+ dB: ask for no more, or for a float", error.hint)
     assert float(error.hint.split()[2]) == pytest.approx(float(most), abs=0.11)
@@ -181,7 +202,8 @@ def test_what_few_samples_leave_in_doubt_is_asked_for(tmp_path: Path) -> None:
     judging = Judge(model, feed, samples=512, scored=False)
     assert judging.samples == 20
     quantized, _, _ = quantize(write(model, tmp_path / "m.onnx"), data=str(tmp_path / "x.npy"))
-    assert 0.01 < judging.verdict(quantized).least_doubt_db < 5.0
+    verdict = judging.verdict(quantized)
+    assert 0.03 < verdict.least_db - verdict.sure_db < 15.0
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 200.0])
