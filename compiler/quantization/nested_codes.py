@@ -1,4 +1,5 @@
-"""A narrower network of the same weights takes the codes of the wider one, as far as it can.
+"""A narrower or shallower network of the same weights takes the codes of the wider one, as far as
+it can.
 
 Networks that are trained together share their weights: a filter of the narrower one is the first
 channels of the wider one's, times what its own batch norm made of it when that was folded. That
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgekiln.compiler.quantization.products import (
     ModelWeights,
+    Product,
     RoundedWeights,
     in_rows,
     products,
@@ -30,28 +32,37 @@ _MOST_STEPS = 1.0
 def take_codes(wide: "onnx.ModelProto", narrow: "onnx.ModelProto") -> int:
     """Write `narrow`'s weights in the codes of `wide`, in place; returns how many layers could be.
 
-    Layers are found by their order, which is that of one architecture. A layer whose weights are
-    not the wider one's first channels keeps its own codes, as does one whose bias would not fit.
+    Layers are found by their order, which is that of one architecture; the wider one may have some
+    that the narrower one has not. A layer whose weights are not the first channels of any of these
+    keeps its own codes, as does one whose bias would not fit.
 
     Args:
-        wide, narrow: QDQ models of one architecture at two widths.
+        wide, narrow: QDQ models of one architecture at two widths or depths.
     """
     theirs, ours = ModelWeights(wide), ModelWeights(narrow)
-    pairs = list(zip(products(wide), products(narrow), strict=False))
+    left = products(wide)
     taken = 0
-    for wider, layer in pairs:
-        if (wider.op, wider.axis) != (layer.op, layer.axis):
-            continue
+    for layer in products(narrow):
         own = ours.read(layer)
-        codes = theirs[wider.codes].astype(np.int8)
-        if codes.ndim != own.codes.ndim or np.any(np.less(codes.shape, own.codes.shape)):
-            continue
-        first = codes[tuple(slice(extent) for extent in own.codes.shape)]
-        scale = _scale(first, own, layer.axis)
-        if scale is not None and _holds(scale, ours.least_scales(layer, own.bias)):
-            ours.write(layer, RoundedWeights(codes=first, scale=scale, bias=own.bias))
-            taken += 1
+        for place, wider in enumerate(left):
+            first = _first(theirs, wider, own.codes.shape)
+            if first is None or (wider.op, wider.axis) != (layer.op, layer.axis):
+                continue
+            scale = _scale(first, own, layer.axis)
+            if scale is not None and _holds(scale, ours.least_scales(layer, own.bias)):
+                ours.write(layer, RoundedWeights(codes=first, scale=scale, bias=own.bias))
+                taken += 1
+                left = left[place + 1 :]
+                break
     return taken
+
+
+def _first(theirs: ModelWeights, wider: Product, shape: tuple[int, ...]) -> NDArray[np.int8] | None:
+    """The first channels of a layer, as many as `shape` has; None where it has fewer."""
+    codes = theirs[wider.codes].astype(np.int8)
+    if codes.ndim != len(shape) or np.any(np.less(codes.shape, shape)):
+        return None
+    return codes[tuple(slice(extent) for extent in shape)]
 
 
 def _holds(scale: NDArray[np.float32], least: NDArray[np.float32]) -> bool:
@@ -79,10 +90,14 @@ def _scale(codes: NDArray[np.int8], own: RoundedWeights, axis: int) -> NDArray[n
 def shared_share(wide: "onnx.ModelProto", narrow: "onnx.ModelProto") -> float:
     """The part of `narrow`'s weight bytes that are `wide`'s first channels."""
     theirs, ours = ModelWeights(wide), ModelWeights(narrow)
-    total = same = 0
-    for wider, layer in zip(products(wide), products(narrow), strict=False):
-        codes, own = theirs[wider.codes], ours[layer.codes]
+    left, total, same = products(wide), 0, 0
+    for layer in products(narrow):
+        own = ours[layer.codes]
         total += own.size
-        first = codes[tuple(slice(extent) for extent in own.shape)]
-        same += own.size * int(first.shape == own.shape and bool((first == own).all()))
+        for place, wider in enumerate(left):
+            first = _first(theirs, wider, own.shape)
+            if first is not None and np.array_equal(first, own):
+                same += own.size
+                left = left[place + 1 :]
+                break
     return same / total if total else math.nan

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from edgekiln.compiler.pipeline.artifact import Artifact, Kind
 from edgekiln.compiler.pipeline.curve import curves_of
@@ -22,7 +22,8 @@ from edgekiln.runtime.errors import ConfigError, UnsupportedError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgekiln.compiler.stages.slimmable import Distance, Slimmable
+    from edgekiln.compiler.pruning.groups import ChannelGroup
+    from edgekiln.compiler.stages.slimmable import Distance, NarrowForm, Slimmable
     from edgekiln.compiler.training.context import TrainingContext
     from edgekiln.compiler.training.loss import Objective
 
@@ -42,10 +43,16 @@ class SlimStage(TrainingStage):
     suffix: ClassVar[str] = ".tar"
     tools: ClassVar[tuple[str, ...]] = ("torch", "torch-pruning", "numpy")
 
+    by: Literal["width", "depth", "both"] = field(
+        default="width",
+        metadata={
+            "help": "Let forms have fewer channels (width), fewer residual blocks (depth), or both."
+        },
+    )
     points: int = field(default=4, metadata={"help": "Train so many forms, the module included."})
     least: float = field(
         default=0.25,
-        metadata={"help": "Leave this share of the channels to the narrowest form."},
+        metadata={"help": "Leave this share of the channels, or blocks, to the smallest form."},
     )
     epochs: int = field(
         default=16, metadata={"help": "Pass this many times over the training samples."}
@@ -71,25 +78,28 @@ class SlimStage(TrainingStage):
                 2 <= self.points <= MAX_FORMS,
                 f"give 2 to {MAX_FORMS}, the module among them",
             ),
-            ("least", 0 < self.least < 1, "give a share of the channels between 0 and 1"),
+            ("least", 0 < self.least < 1, "give a share between 0 and 1"),
             (
                 "points",
                 not 2 <= self.points <= MAX_FORMS or len({*self.names}) == self.points,
-                "points are called by whole percents of the channels: give fewer, or a lower least",
+                "points are called by whole percents: give fewer, or a lower least",
             ),
             ("channel_multiple", self.channel_multiple >= 1, "give 1 or more"),
         )
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The part of the channels that each form has: evenly from all of them to the least."""
+        """What each form has of the channels or blocks: evenly from all of them to the least."""
         step = (1 - self.least) / (self.points - 1)
         return tuple(1 - step * number for number in range(self.points))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """ "full", and what is left of the channels of the others: "w50"."""
-        return (FIRST, *(f"w{share * 100:.0f}" for share in self.shares[1:]))
+        """ "full", and of the others what is left: of the channels "w50", of the blocks "d50", of
+        both "s50".
+        """
+        what = {"width": "w", "depth": "d", "both": "s"}[self.by]
+        return (FIRST, *(f"{what}{share * 100:.0f}" for share in self.shares[1:]))
 
     def run(self, src: Artifact, dst: Path, ctx: StageContext) -> Mapping[str, float]:
         from edgekiln.compiler.training.assess import validation_score
@@ -147,28 +157,60 @@ class SlimStage(TrainingStage):
 
     def _slimmable(self, context: "TrainingContext", objective: "Objective") -> "Slimmable":
         """Raises UnsupportedError, ConfigError: there are not so many forms."""
-        from edgekiln.compiler.pruning.shrink import survey
-        from edgekiln.compiler.stages.slimmable import Slimmable, narrow_form
+        from edgekiln.compiler.stages.slimmable import Slimmable
 
-        found = survey(context.module, context.samples)
-        if not found.proven:
-            raise UnsupportedError(
-                f"{context.meta.factory}: no group of channels can be cut, so there is no narrower "
-                f"form: {'; '.join(found.kept)}",
-                "points of your own: edgekiln compile --point NAME=FILE.onnx",
-            )
-        forms = [
-            narrow_form(context.module, context.samples, found.proven, share, self.channel_multiple)
-            for share in self.shares[1:]
-        ]
+        forms = [self._form(context, share) for share in self.shares[1:]]
         sizes = [_elements(each) for each in (context.module, *(f.network for f in forms))]
         if len(set(sizes)) < len(sizes):
             raise ConfigError(
-                f"slim: points = {self.points}: some forms have the same widths",
+                f"slim: points = {self.points}: some forms are alike",
                 f"give fewer, a smaller --least, or --channel-multiple below "
                 f"{self.channel_multiple}",
             )
         return Slimmable(context.module, forms, _distance(objective))
+
+    def _form(self, context: "TrainingContext", share: float) -> "NarrowForm":
+        """The form that has this share. Raises UnsupportedError: nothing can be left out."""
+        from edgekiln.compiler.stages.slimmable import left_out, narrow_form
+        from edgekiln.models.copies import copied
+        from edgekiln.models.depth import remove_blocks
+
+        without: list[str] = []
+        if self.by != "width":
+            without = left_out(context.module, self._blocks(context), share)
+        shallow = copied(context.module)
+        remove_blocks(shallow, without)
+        groups = [] if self.by == "depth" else self._groups(context, shallow)
+        channels = 1.0 if self.by == "depth" else share
+        return narrow_form(
+            context.module, context.samples, groups, channels, self.channel_multiple, without
+        )
+
+    def _blocks(self, context: "TrainingContext") -> tuple[str, ...]:
+        """The blocks that forms may be without."""
+        from edgekiln.compiler.pruning.blocks import removable_blocks
+
+        found = removable_blocks(context.module, context.samples)
+        if found:
+            return found
+        raise UnsupportedError(
+            f"{context.meta.factory}: no residual block can be left out, so there is no shallower "
+            "form",
+            "train narrower ones: --by width",
+        )
+
+    def _groups(self, context: "TrainingContext", network: "nn.Module") -> "list[ChannelGroup]":
+        """The groups of channels of which forms may have fewer."""
+        from edgekiln.compiler.pruning.shrink import survey
+
+        found = survey(network, context.samples)
+        if found.proven:
+            return list(found.proven)
+        raise UnsupportedError(
+            f"{context.meta.factory}: no group of channels can be cut, so there is no narrower "
+            f"form: {'; '.join(found.kept)}",
+            "points of your own: edgekiln compile --point NAME=FILE.onnx",
+        )
 
     def _forms(self, network: "Slimmable", context: "TrainingContext") -> "list[nn.Module]":
         """Every form as a network of its own."""

@@ -14,6 +14,7 @@ from edgekiln.compiler.pruning.graph import ChannelGraph
 from edgekiln.compiler.pruning.groups import ChannelGroup
 from edgekiln.compiler.pruning.samples import in_float64
 from edgekiln.models.copies import copied
+from edgekiln.models.depth import remove_blocks
 from edgekiln.models.module_ends import named_outputs
 
 if TYPE_CHECKING:
@@ -110,21 +111,25 @@ def narrow_form(
     groups: Sequence[ChannelGroup],
     share: float,
     multiple: int,
+    without: Sequence[str] = (),
 ) -> NarrowForm:
-    """The form with the first channels of every group.
+    """The form with the first channels of every group, and without some residual blocks.
 
     Args:
-        share: of the channels, in (0, 1); what stays is rounded to whole multiples.
+        groups: of the network without those blocks.
+        share: of the channels, in (0, 1]; what stays is rounded to whole multiples.
         multiple: of channels, so that they fill the targets' vectors; groups of no more stay whole.
+        without: the names of blocks in whose place there is nothing.
     """
     network = copied(widest).double().eval()
+    remove_blocks(network, without)
     # The elements' own numbers: what is left of them says where the rest of a tensor was taken.
     with torch.no_grad():
         for parameter in network.parameters():
             numbers = torch.arange(parameter.numel(), dtype=torch.float64)
             parameter.copy_(numbers.reshape(parameter.shape))
     graph = ChannelGraph(network, in_float64(samples))
-    for group in groups:
+    for group in groups if share < 1 else ():
         if gone := behind(group, share, multiple):
             graph.cut(group, gone)
     places = {name: p.detach().long() for name, p in network.named_parameters()}
@@ -141,6 +146,30 @@ def narrow_form(
     return NarrowForm(
         network.to(dtype), {name: at for name, at in places.items() if name not in own}
     )
+
+
+def left_out(module: nn.Module, blocks: Sequence[str], share: float) -> list[str]:
+    """The residual blocks that a shallower form does not have: of a run of alike ones the last,
+    from the longest run, so that of each some are left.
+
+    Args:
+        blocks: that can be removed, in the order of the network.
+        share: of them, that stays, in (0, 1].
+    """
+    runs: list[list[str]] = []
+    before: list[tuple[int, ...]] | None = None
+    for name in blocks:
+        shapes = [tuple(p.shape) for p in module.get_submodule(name).parameters()]
+        if shapes != before:
+            runs.append([])
+        runs[-1].append(name)
+        before = shapes
+    gone = []
+    for _ in range(len(blocks) - round(share * len(blocks))):
+        # Of runs that are as long the last one, whose features are the most refined.
+        longest = max(reversed(runs), key=len)
+        gone.append(longest.pop())
+    return gone
 
 
 def behind(group: ChannelGroup, share: float, multiple: int) -> list[int]:

@@ -57,6 +57,17 @@ def test_the_codes_become_the_wider_ones_and_the_weights_stay(models):
             np.testing.assert_allclose(again, bias, atol=float(np.abs(bias).max()) / 100)
 
 
+def test_a_shallower_network_finds_its_layers_behind_those_that_it_has_not(models):
+    wide, narrow = models
+    gone = products(narrow)[1]
+    (conv,) = (node for node in narrow.graph.node if gone.output in node.output)
+    for node in narrow.graph.node:
+        node.input[:] = [conv.input[0] if n == conv.output[0] else n for n in node.input]
+    narrow.graph.node.remove(conv)
+    assert take_codes(wide, narrow) == len(products(narrow)) == 3
+    assert shared_share(wide, narrow) == 1
+
+
 def test_a_layer_with_weights_of_its_own_keeps_its_codes(models):
     wide, narrow = models
     layer = products(narrow)[1]

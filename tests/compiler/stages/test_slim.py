@@ -4,15 +4,23 @@ import copy
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 from edgekiln.compiler.build.adaptive import build_adaptive
 from edgekiln.compiler.build.recipe import Recipe
+from edgekiln.compiler.cli.group import edgekiln
 from edgekiln.compiler.documents.progress import progress
 from edgekiln.compiler.pipeline.store import Store
 from edgekiln.compiler.pruning.shrink import survey
 from edgekiln.compiler.stages.slim import SlimStage
-from edgekiln.compiler.stages.slimmable import Slimmable, behind, narrow_form, settle_statistics
+from edgekiln.compiler.stages.slimmable import (
+    Slimmable,
+    behind,
+    left_out,
+    narrow_form,
+    settle_statistics,
+)
 from edgekiln.runtime.errors import ConfigError, UnsupportedError
 from edgekiln.targets import profile
 
@@ -97,6 +105,58 @@ def test_groups_lose_their_last_channels_in_multiples():
     assert behind(group, 0.5, 64) == []
 
 
+class Block(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.a, self.norm = nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels)
+        self.b = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x + self.b(torch.relu(self.norm(self.a(x)))))
+
+
+def deep() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), Block(16), Block(16), nn.Conv2d(16, 32, 3),
+        nn.ReLU(), Block(32), Block(32), Block(32), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(32, 10),
+    ).eval()  # fmt: skip
+
+
+def test_a_shallow_form_is_the_widest_without_some_blocks():
+    widest = deep()
+    form = narrow_form(widest, SAMPLES, (), 1.0, 8, ["3", "7", "8"])
+    alone = form.alone(widest).eval()
+    left = [widest[number] for number in range(len(widest)) if number not in (3, 7, 8)]
+    # Batch norm's statistics are its own, and as they were when it was made.
+    torch.testing.assert_close(alone(*SAMPLES), nn.Sequential(*left)(*SAMPLES))
+    assert not any(name.startswith(("3.", "7.", "8.")) for name, _ in alone.named_parameters())
+    assert torch.equal(alone[2].a.weight, widest[2].a.weight)
+
+
+def test_of_each_run_of_blocks_some_are_left():
+    blocks, network = ("2", "3", "6", "7", "8"), deep()
+    assert left_out(network, blocks, 1.0) == []
+    assert left_out(network, blocks, 0.8) == ["8"]
+    assert left_out(network, blocks, 0.4) == ["8", "7", "3"]
+
+
+def test_a_module_without_residual_blocks_has_no_shallower_form(tmp_path):
+    path = tmp_path / "net.pt"
+    result = CliRunner().invoke(
+        edgekiln,
+        ["slim", "tests.compiler.slim_net:small", "--data", "digits?limit=100", "--by", "depth",
+         "-o", str(tmp_path / "x.ekb")],
+        env={"EDGEKILN_STORE": str(tmp_path / "store")},
+    )  # fmt: skip
+    assert result.exit_code == 4, result.output
+    said = "tests.compiler.slim_net:small: no residual block can be left out"
+    assert said in " ".join(result.output.split())
+    assert "--by width" in result.output
+    assert not path.exists()
+
+
 def test_statistics_are_the_mean_of_what_is_seen():
     module = nn.Sequential(nn.BatchNorm1d(2))
     batches = [(torch.full((4, 2), float(value)),) for value in (1, 3)]
@@ -110,6 +170,8 @@ def test_shares_fall_evenly_to_the_least():
     assert SlimStage(points=4).shares == (1, 0.75, 0.5, 0.25)
     assert SlimStage(points=2, least=0.5).shares == (1, 0.5)
     assert SlimStage(points=3, least=0.25).names == ("full", "w62", "w25")
+    assert SlimStage(points=3, by="depth").names == ("full", "d62", "d25")
+    assert SlimStage(points=2, least=0.5, by="both").names == ("full", "s50")
 
 
 def test_a_gpu_has_no_points_and_that_is_said_before_anything_is_trained(tmp_path):
