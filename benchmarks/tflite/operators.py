@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.benchmarks.tflite.writer import TfliteWriter, UnsignedWriter, unsigned
+from edgekiln.benchmarks.tflite.writer import NarrowWriter, TfliteWriter, UnsignedWriter, unsigned
 
 Array = NDArray[np.generic]
 
@@ -36,6 +36,15 @@ def of_unsigned(make: "Make", rng: np.random.Generator) -> TfliteCase:
     finally:
         _writer.reset(token)
     return TfliteCase(case.file, tuple(map(unsigned, case.inputs)))
+
+
+def of_four_bits(make: "Make", rng: np.random.Generator) -> TfliteCase:
+    """A case whose weights have four bits."""
+    token = _writer.set(NarrowWriter)
+    try:
+        return make(rng)
+    finally:
+        _writer.reset(token)
 
 
 Make = Callable[[np.random.Generator], TfliteCase]

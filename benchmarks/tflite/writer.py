@@ -165,6 +165,24 @@ def _vector(builder: flatbuffers.Builder, places: Sequence[int]) -> int:
 
 
 @dataclass
+class NarrowWriter(TfliteWriter):
+    """Writes the weights of products in four bits, two a byte: the upper four of int8's codes."""
+
+    def op(
+        self, name: str, inputs: Sequence[int], outputs: Sequence[int] | int,
+        options: str = "", **given: object,
+    ) -> None:  # fmt: skip
+        if name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            weights = self.tensors[inputs[1]]
+            place = cast("int", weights["buffer"])
+            codes = np.asarray(self.buffers[place]["data"], np.uint8) >> 4
+            even = np.append(codes, np.zeros(len(codes) % 2, np.uint8))
+            self.buffers[place] = {"data": even[::2] | even[1::2] << 4}
+            weights["type"] = schema.TYPES.index("int4")
+        super().op(name, inputs, outputs, options, **given)
+
+
+@dataclass
 class UnsignedWriter(TfliteWriter):
     """Writes every tensor of int8 as converters did until 2019: codes of uint8, one scale a tensor,
     weights with a zero point of their own.

@@ -17,6 +17,7 @@ _DTYPES: Mapping[str, np.dtype[np.generic]] = {
     name: np.dtype(name)
     for name in ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "bool")
 }
+_FOUR_BITS = "int4"  # of constants, which are int8 here
 _MOST_RANK = 8
 _SIGN = 128
 _DAMAGED = "download or convert it again"
@@ -192,6 +193,8 @@ class _ModelReader:
         if place >= len(buffers) and place:
             raise NoTablesError(f"tensor {name!r} lies in a buffer that is not there")
         data = self._data(buffers[place], name, dtype, shape, size) if place else None
+        if dtype == _FOUR_BITS and data is not None:
+            dtype = data.dtype.name
         found = TfliteTensor(
             name=name, shape=shape, dtype=dtype, scales=scales, zeros=zeros, axis=axis, data=data
         )
@@ -237,6 +240,10 @@ class _ModelReader:
             raw = np.frombuffer(buffer.buffer.data, np.uint8, count, offset)
         if raw is None or not raw.size:
             return None
+        if dtype == _FOUR_BITS:
+            if raw.size != (math.prod(shape) + 1) // 2:
+                raise NoTablesError(f"tensor {name!r} has {raw.size} bytes for {shape} of {dtype}")
+            return _unpacked(raw.view(np.uint8), math.prod(shape)).reshape(shape)
         if dtype not in _DTYPES:
             raise UnsupportedError(
                 f"{self.where}: tensor {name!r} holds {dtype}",
@@ -266,6 +273,13 @@ def _name(code: FileTable) -> str:
     number = max(code.integer("code"), code.integer("deprecated_code"))
     name = NAMES[number] if 0 <= number < len(NAMES) else f"operator {number}"
     return f"{name} {code.text('custom')}" if name == "CUSTOM" else name
+
+
+def _unpacked(pairs: NDArray[np.uint8], count: int) -> NDArray[np.int8]:
+    """So many codes of four bits, of two's complement, the lower ones of a byte first."""
+    both = np.stack([pairs << 4, pairs], axis=-1).astype(np.uint8).view(np.int8) >> 4
+    found: NDArray[np.int8] = both.reshape(-1)[:count]
+    return found
 
 
 def _signed(tensor: TfliteTensor) -> TfliteTensor:
