@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from edgekiln.compiler.onnx_model import four_bits, operators
+from edgekiln.compiler.onnx_model import four_bits, operators, weight_blocks
 from edgekiln.compiler.onnx_model.ends.functions import TOKENIZERS
 from edgekiln.compiler.onnx_model.io import DEQUANTIZE, QUANTIZE
 from edgekiln.compiler.onnx_model.recurrent import RECURRENT
 from edgekiln.compiler.onnx_model.recurrent_functions import CODED, DATA, DOMAIN
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
+    from numpy.typing import NDArray
 
 # From which operand on an operator has scales and zero points, or a tokenizer's tables.
 _PLUMBING_FROM = {
@@ -124,9 +126,21 @@ def _parameters(graph: "onnx.GraphProto") -> tuple[int, int]:
         if weight.data_type in halves:
             size += (elements + 1) // 2
             continue
-        small = weight.data_type == onnx.TensorProto.INT8
-        if small and four_bits.hold(onnx.numpy_helper.to_array(weight)):
-            size += elements // 2  # as programs store them
+        if weight.data_type == onnx.TensorProto.INT8:
+            size += _stored_bytes(onnx.numpy_helper.to_array(weight))
             continue
         size += elements * onnx.helper.tensor_dtype_to_np_dtype(weight.data_type).itemsize
     return count, size
+
+
+def _stored_bytes(codes: "NDArray[np.generic]") -> int:
+    """Bytes of int8 codes as programs store them: half of one each where four bits hold them."""
+    if four_bits.hold(codes):
+        return codes.size // 2
+    if codes.ndim > 1 and codes.size == prod(codes.shape[:2]):
+        matrix = codes.reshape(codes.shape[:2])
+        # Outputs are rows of a convolution's weights, and columns of a product's.
+        for rows in (matrix, matrix.T):
+            if size := weight_blocks.size_of_blocks(rows):
+                return codes.size // 2 + codes.size // size
+    return codes.size

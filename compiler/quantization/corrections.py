@@ -83,7 +83,10 @@ def with_best_ranges(scheme: Scheme, bench: Workbench) -> Scheme:
 def with_mse_weights(scheme: Scheme, bench: Workbench) -> Scheme:  # noqa: ARG001
     """The scales of weights by their mean squared error."""
     quantized, bits = scheme.in_parts(), scheme.weight_bits
-    return replace(scheme, weights=rounded_anew(scheme.model, quantized, mse_scales, bits))
+    found = rounded_anew(scheme.model, quantized, mse_scales, bits)
+    # Those of blocks are that already.
+    weights = {name: each for name, each in found.items() if not scheme.has_blocks(name)}
+    return replace(scheme, weights=weights)
 
 
 def bias_corrected(scheme: Scheme, bench: Workbench) -> Scheme:
@@ -102,7 +105,9 @@ def with_learned_rounding(scheme: Scheme, bench: Workbench) -> Scheme:
     quantized = ready.in_parts()
     calls = bench.walk_calls(ready.model)
     advance = bench.advance("learning how to round")
-    learn_rounding(ready.model, quantized, calls, bench.seed, advance, ready.weight_bits)
+    learn_rounding(
+        ready.model, quantized, calls, bench.seed, advance, ready.weight_bits, ready.has_blocks
+    )
     return ready.with_weights_of(quantized)
 
 

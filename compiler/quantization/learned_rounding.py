@@ -56,6 +56,7 @@ def learn_rounding(
     seed: int,
     advance: Callable[[int, int], None],
     bits: int = WEIGHT_BITS,
+    keeps: Callable[[str], bool] = lambda _: False,
 ) -> int:
     """Round each layer's weights so that the layer gives what the float one does; its bias is
     corrected behind that.
@@ -67,6 +68,7 @@ def learn_rounding(
         seed: of everything that is drawn.
         advance: is told after each layer how many of how many are done.
         bits: of a weight, where it is not too few for a layer's.
+        keeps: whether the layer of a name keeps its codes; its bias is corrected.
 
     Returns:
         How many layers are better for it; the others keep their codes.
@@ -90,7 +92,7 @@ def learn_rounding(
         now = weights.read(product)
         chosen = (
             None
-            if rows is None
+            if rows is None or keeps(product.name)
             else _learned(
                 product,
                 goal,

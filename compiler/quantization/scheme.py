@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgekiln.compiler.onnx_model.four_bits import NARROW_BITS, bits_of
 from edgekiln.compiler.onnx_model.rewriting import facts_of
 from edgekiln.compiler.quantization import qdq, recurrent_codes
+from edgekiln.compiler.quantization.block_scales import are_matrices, rounded_in_blocks
 from edgekiln.compiler.quantization.idle_moves import without_idle_moves
 from edgekiln.compiler.quantization.joint import joint_ranges
 from edgekiln.compiler.quantization.limits import FARTHEST_CODED
@@ -46,6 +47,7 @@ class Scheme:
     exclude: tuple[str, ...] = ()  # patterns of nodes that the user leaves float
     floats: frozenset[str] = frozenset()  # nodes that stay float besides
     weight_bits: int = WEIGHT_BITS  # of the weights of products
+    weight_block: int = 0  # how many of `NARROW_BITS` have a factor; 0: all of an output's
     embedding_bits: int = WEIGHT_BITS  # of the rows of tables: all, or `NARROW_BITS`
     activation_bits: int = ACTIVATION_BITS  # of all activations; or `WIDE_BITS`
     wide: frozenset[str] = frozenset()  # nodes whose activations have `WIDE_BITS` besides
@@ -123,6 +125,8 @@ class Scheme:
         if self.weight_bits < WEIGHT_BITS:
             scales = mse_scales if self.weight_bits == NARROW_BITS else peak_scales
             narrow = rounded_anew(self.model, made, scales, self.weight_bits)
+            if self.weight_block and self.weight_bits == NARROW_BITS:
+                narrow |= rounded_in_blocks(self.model, made, self.weight_block)
             few = {name: each for name, each in narrow.items() if name not in self.whole}
             chosen = few | chosen
         for product in products(made):
@@ -154,6 +158,13 @@ class Scheme:
         shape = self._weight_shapes.get(node)
         few = shape is not None and bits_of(shape, self.weight_bits, WEIGHT_BITS) < WEIGHT_BITS
         return few and node not in self.whole
+
+    def has_blocks(self, node: str) -> bool:
+        """Whether a product's weights have a factor in each of several blocks."""
+        shape = self._weight_shapes.get(node, ())
+        return bool(self.weight_block and shape and self.has_few_bits(node)) and are_matrices(
+            shape, self.weight_block
+        )
 
     def weights_of(self, node: str) -> int:
         """How many weights a node has."""

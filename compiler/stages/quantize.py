@@ -225,7 +225,8 @@ class QuantizeStage(QuantizedTraining):
         ranges = bench.calibration.ranges(model, observed_tensors(model, nodes))
         scheme = Scheme(
             model=model, ranges=ranges, exclude=self.exclude, weight_bits=self.weight_bits,
-            embedding_bits=self.embedding_bits, activation_bits=self.activation_bits,
+            weight_block=self.weight_block, embedding_bits=self.embedding_bits,
+            activation_bits=self.activation_bits,
         )  # fmt: skip
         quantized = scheme.quantized()
         sqnr_db = judge.verdict(quantized).sqnr_db

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from edgekiln.compiler.stages.augmentation_options import Check
 
 
+_BLOCKS = (32, 64, 128)
+
+
 @dataclass(frozen=True, kw_only=True)
 class QuantizedTraining(Stage, ABC):
     """A stage that may train the quantized model that it made."""
@@ -57,6 +60,14 @@ class QuantizedTraining(Stage, ABC):
         },
     )
 
+    weight_block: int = field(
+        default=0,
+        metadata={
+            "help": "Of weights of 4 bits in dense layers and 1×1 convolutions, give so many of an "
+            "output, 32, 64 or 128, a factor of their own; 0 gives them one scale a channel."
+        },
+    )
+
     embedding_bits: int = field(
         default=WEIGHT_BITS,
         metadata={
@@ -78,6 +89,17 @@ class QuantizedTraining(Stage, ABC):
         trains = self.qat_epochs > 0
         checks: tuple[Check, ...] = (
             ("weight_bits", self.weight_bits in (NARROW_BITS, 7, WEIGHT_BITS), "give 8, 7 or 4"),
+            ("weight_block", self.weight_block in (0, *_BLOCKS), "give 32, 64, 128, or 0 (none)"),
+            (
+                "weight_block",
+                not self.weight_block or self.weight_bits == NARROW_BITS,
+                "add weight-bits = 4, of which blocks are",
+            ),
+            (
+                "weight_block",
+                not self.weight_block or not trains,
+                "leave out qat-epochs: weights in blocks are not trained",
+            ),
             ("embedding_bits", self.embedding_bits in widths, "give 8, or 4"),
             (
                 "embedding_bits",

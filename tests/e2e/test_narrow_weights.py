@@ -10,13 +10,16 @@ import pytest
 from edgekiln.compiler.evaluation.layerwise import verify
 from edgekiln.compiler.evaluation.parity import batches_for
 from edgekiln.compiler.onnx_model.four_bits import LEAST_WEIGHTS
+from edgekiln.compiler.stages.quantize import QuantizeStage
 from edgekiln.runtime import bundle
+from edgekiln.runtime.errors import ConfigError
 from edgekiln.runtime.runner import AotRunner
 from edgekiln.targets import profile
 from tests.compiler import quantizing
 from tests.compiler.float_models import make, write
 from tests.compiler.qdq_models import QdqModel
 from tests.e2e.compiled_models import build
+from tests.e2e.test_arm_qemu import require_features
 
 HOST = profile.load("x86-64-v3")
 SMALL = ("cortex-m4", "cortex-m55")  # by words and by vectors
@@ -123,3 +126,43 @@ def test_a_small_layer_keeps_its_bytes(tmp_path: Path) -> None:
     model, *_ = quantizing.quantize(src, data=data, weight_bits=4)
     most = largest_codes(model)
     assert most == {(16, 16): 127, (LEAST_WEIGHTS // 16, 16): 7}
+
+
+@pytest.mark.parametrize("target", ["x86-avx512-vnni", "cortex-m4"])
+def test_weights_in_blocks_are_integer_with_onnxruntimes_bits(tmp_path: Path, target: str) -> None:
+    shapes: dict[str, tuple[int, ...]] = {"w1": (128, 256), "w2": (64, 128)}
+    body = "h = Gemm <transB = 1> (x, w1)\n r = Relu (h)\n y = Gemm <transB = 1> (r, w2)"
+    src = write(make(body, shapes, x="N, 256", y="N, 64"), tmp_path / "m.onnx")
+    data = samples(tmp_path / "x.npy", 256)
+    _, channel, _ = quantizing.quantize(src, data=data, weight_bits=4)
+    model, metrics, _ = quantizing.quantize(src, data=data, weight_bits=4, weight_block=32)
+    assert metrics["sqnr_db"] > channel["sqnr_db"]
+    # Factors of blocks reach beyond four bits; each block is a few whole steps of them.
+    assert min(largest_codes(model).values()) > 7
+    int8 = tmp_path / "blocks.onnx"
+    onnx.save(model, int8)
+    spec, _ = bundle.read_program(lib := build(int8, profile.load(target)))
+    count = 128 * 256 + 64 * 128
+    assert spec.weights_bytes < count * (0.5 + 4 / 32) * 1.1 + 4096
+    assert all(layer.integer for layer in spec.layers[:-1])
+    if target.startswith("x86"):
+        require_features(profile.load(target))
+        batches = batches_for(AotRunner.open(lib).spec, int8, data=data, seed=1, samples=20)
+        verify(lib, int8, batches).check()
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ({"weight_block": 48, "weight_bits": 4}, "give 32, 64, 128, or 0 (none)"),
+        ({"weight_block": 32}, "add weight-bits = 4, of which blocks are"),
+        (
+            {"weight_block": 32, "weight_bits": 4, "qat_epochs": 1},
+            "leave out qat-epochs: weights in blocks are not trained",
+        ),
+    ],
+)
+def test_blocks_of_what_has_none_are_refused(options: dict[str, int], hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        QuantizeStage(**options)  # type: ignore[arg-type]
+    assert caught.value.hint == hint

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from edgekiln.compiler.kernels.border import fill_border
 from edgekiln.compiler.kernels.channels import Vector
 from edgekiln.compiler.kernels.conv2d.narrow import Decoder
-from edgekiln.compiler.kernels.conv2d.narrow_floats import FloatDecoder
+from edgekiln.compiler.kernels.conv2d.narrow_blocks import BlockDecoder
 from edgekiln.compiler.kernels.conv2d.plan import Channels, DirectPlan
 from edgekiln.compiler.kernels.epilogue.base import Epilogue
 from edgekiln.compiler.kernels.tir import divmod_, let, loop, register, repeat, store
@@ -25,7 +25,7 @@ class ConvolutionTileEmitter:
     weights: Buffer
     epilogue: Epilogue
     # Of weights in four bits: `weights` is where it puts them.
-    decoder: Decoder | FloatDecoder | None = field(default=None, kw_only=True)
+    decoder: Decoder | BlockDecoder | None = field(default=None, kw_only=True)
 
     def emit(self, begin: Expr, end: Expr) -> None:
         """Emit the items begin..end-1: the border of their rows, then their tiles."""

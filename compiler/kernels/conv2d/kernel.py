@@ -10,12 +10,10 @@ zero. Where it takes fewer cycles, a matrix unit or Winograd's filtering compute
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-import numpy as np
-
 from edgekiln.compiler.kernels.builder import KernelBuilder
 from edgekiln.compiler.kernels.conv2d import (
     narrow,
-    narrow_floats,
+    narrow_blocks,
     narrow_plan,
     widened_plan,
     winograd_plan,
@@ -25,7 +23,7 @@ from edgekiln.compiler.kernels.conv2d.emit_tile import ConvolutionTileEmitter
 from edgekiln.compiler.kernels.conv2d.emit_widened import WidenedTileEmitter
 from edgekiln.compiler.kernels.conv2d.emit_winograd import WinogradEmitter
 from edgekiln.compiler.kernels.conv2d.matrix_plan import MatrixPlan
-from edgekiln.compiler.kernels.conv2d.narrow_floats import FloatBlocks
+from edgekiln.compiler.kernels.conv2d.narrow_blocks import BlockedWeights
 from edgekiln.compiler.kernels.conv2d.plan import DirectPlan
 from edgekiln.compiler.kernels.conv2d.spec import ConvolutionSpec
 from edgekiln.compiler.kernels.conv2d.widened_plan import WidenedPlan
@@ -41,7 +39,7 @@ from edgekiln.targets.isa.expressions import Buffer
 
 AnyPlan = DirectPlan | MatrixPlan | WinogradPlan
 # Weights that are decoded before they are read.
-_Storage = narrow.NarrowLayout | FloatBlocks
+_Storage = narrow.NarrowLayout | BlockedWeights
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,16 +103,17 @@ class ConvolutionKernel(ConvolutionSpec):
             return self
         if four_bits.hold(self.weight):
             return replace(self, narrow=True)
-        if self.weight.dtype != np.float32 or not narrow_floats.is_matrix(self):
+        if not narrow_blocks.fits(self, mk.products):
             return self
-        size = size_of_blocks(self.weight[:, :, 0, 0].astype(np.float32))
-        return self if size is None else replace(self, narrow=True, block=size)
+        size = size_of_blocks(self.weight[:, :, 0, 0])
+        whole = size is not None and size % (2 * mk.products.k_step) == 0
+        return replace(self, narrow=True, block=size) if whole else self
 
     def _storage(self, plan: DirectPlan) -> _Storage | None:
         """How weights in four bits each lie in memory."""
         if not self.narrow:
             return None
-        return FloatBlocks(plan, self.block) if self.block else narrow.layout_of(plan)
+        return BlockedWeights(plan, self.block) if self.block else narrow.layout_of(plan)
 
     def direct(self, mk: MicroKernel) -> DirectPlan | None:
         """The plan by which it is computed, if that is by its definition, on vectors."""
@@ -143,7 +142,7 @@ class ConvolutionKernel(ConvolutionSpec):
 
 def _as_read(
     storage: _Storage | None, constants: list[Buffer]
-) -> tuple[Buffer, narrow.Decoder | narrow_floats.FloatDecoder | None]:
+) -> tuple[Buffer, narrow.Decoder | narrow_blocks.BlockDecoder | None]:
     """Where the loops find the weights, and what puts them there, if they do not lie so."""
     if storage is None:
         return constants[0], None

@@ -25,7 +25,7 @@ class NarrowPlan(DirectPlan):
     def ranked(self) -> list[tuple[float, Tile]]:
         # In the other order of loops a block would be decoded for each item.
         found = [(cost, tile) for cost, tile in super().ranked if not tile.items_first]
-        return _with_decoding(self, found, times=1, item_bytes=4 if self.conv.block else 1)
+        return _with_decoding(self, found, times=1, item_bytes=self.conv.weight.itemsize)
 
 
 class NarrowWidenedPlan(WidenedPlan):
@@ -50,12 +50,15 @@ def has_small_blocks(conv: ConvolutionSpec, mk: MicroKernel) -> bool:
 def plans(conv: ConvolutionSpec, mk: MicroKernel, algorithm: Algorithm | None) -> list[DirectPlan]:
     """The plan of each algorithm there is, or of that one alone.
 
-    Weights of four bits always allow to add products of bytes in pairs, where the chip does that.
+    Weights of four bits always allow to add products of bytes in pairs, where the chip does that;
+    those with factors do not.
     """
     found: list[DirectPlan] = []
     if algorithm in (None, "direct"):
-        found.append(NarrowPlan(conv, mk.paired or mk.products))
-    if algorithm in (None, "widened") and not mk.paired and widened_plan.applies(conv, mk):
+        pairs = None if conv.block else mk.paired
+        found.append(NarrowPlan(conv, pairs or mk.products))
+    widened = not (mk.paired or conv.block) and widened_plan.applies(conv, mk)
+    if algorithm in (None, "widened") and widened:
         found.append(NarrowWidenedPlan(conv, mk))
     return found
 

@@ -17,7 +17,7 @@ class ConvolutionSpec(FilterSpec):
     Args:
         compact: whether the weights must take no more bytes than these.
         narrow: whether they lie in memory in four bits each; see `narrow`.
-        block: of floats in four bits, how many have a scale; see `narrow_floats`.
+        block: of these, how many have a factor of their own; see `narrow_blocks`.
     """
 
     groups: int = 1

@@ -3,13 +3,16 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
+from edgekiln.compiler.kernels.conv2d import narrow_blocks
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish
 from edgekiln.compiler.kernels.gpu.table import built
+from edgekiln.compiler.onnx_model import weight_blocks
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, cases
 from tests.compiler.kernels.floats import random_floats
@@ -81,3 +84,51 @@ def test_floats_of_four_bits_have_the_bits_of_those_that_they_are(
         for each in (small, conv)
     )
     np.testing.assert_array_equal(found, expected)
+
+
+@everywhere
+@given(
+    st.integers(0, 1 << 16), st.sampled_from([1, 2, 5, 14]), st.sampled_from([40, 64, 130]),
+    st.sampled_from([1, 3, 16, 33, 48]), st.sampled_from([32, 64]), st.integers(0, 1 << 16),
+)  # fmt: skip
+@settings(quick, max_examples=4)
+def test_codes_in_blocks_have_onnx_runtimes_bits(
+    name: str, seed: int, rows: int, k: int, channels: int, size: int, tile: int
+) -> None:
+    mk = microkernel(name)
+    if not narrow_blocks.fits(convolution(seed, rows, k, channels, mk.activation), mk.products):
+        pytest.skip("its weights do not lie byte by byte")
+    p = BlockedProblem(dense_case(seed, rows, k, channels), mk.activation, size)
+    conv = ConvolutionKernel(
+        y=p.y.tensor, finish=p.finish, narrow=True, block=size, **p.attributes()
+    )
+    every = conv.tiles(mk)
+    for chosen in (None, every[tile % len(every)]):
+        kernel = built(replace(conv, tile=chosen), mk)
+        memory = run(kernel, name, [p.x.memory()], p.y.tensor, 2)
+        harness.assert_codes(memory, p.expected())
+
+
+class BlockedProblem(Problem):
+    """A dense layer whose weights are codes of four bits times a factor of their block."""
+
+    def __init__(self, case: Case, dtype: str, size: int) -> None:
+        super().__init__(case, dtype)
+        rows, k = self.weight.shape[:2]
+        factors = self.rng.integers(1, weight_blocks.MOST_FACTOR + 1, (rows, -(-k // size)))
+        steps = self.rng.integers(-7, 8, (rows, k))
+        weight = steps * np.repeat(factors, size, axis=1)[:, :k]
+        self.weight = weight.astype(np.int8)[:, :, None, None]
+
+
+def dense_case(seed: int, rows: int, k: int, channels: int) -> Case:
+    return Case(
+        seed=seed, n=1, size=(1, rows), groups=1, channels=(k, channels), kernel=(1, 1),
+        strides=(1, 1), dilations=(1, 1), pads=(0, 0, 0, 0), zeros=("some", "some"),
+        data="random", halos=(0, 0), clipped=bool(seed % 2), pieces=2,
+    )  # fmt: skip
+
+
+def convolution(seed: int, rows: int, k: int, channels: int, dtype: str) -> ConvolutionKernel:
+    p = Problem(dense_case(seed, rows, k, channels), dtype)
+    return ConvolutionKernel(y=p.y.tensor, finish=p.finish, **p.attributes())

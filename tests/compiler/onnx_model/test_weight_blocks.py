@@ -46,7 +46,7 @@ def test_codes_are_found_again(seed: int, size: int, signed: bool, unit: float) 
     assert blocks.zeros.max() <= 15
     again = blocks.codes.astype(np.float32)
     again -= np.repeat(blocks.zeros, found, axis=1)[:, :k]
-    again *= np.repeat(blocks.scales, found, axis=1)[:, :k]
+    again *= np.repeat(blocks.factors, found, axis=1)[:, :k]
     np.testing.assert_array_equal(again, weights)
 
 
