@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from edgekiln.compiler.kernels.conv2d import winograd
+from edgekiln.compiler.kernels.conv2d import lowest_pairs, winograd
 from edgekiln.compiler.kernels.epilogue.sums import Weights
 from edgekiln.compiler.kernels.filters import FilterSpec
 
@@ -20,8 +20,8 @@ class ConvolutionSpec(FilterSpec):
 
     @property
     def erased_weight(self) -> Weights:
-        """They decide nothing but whether Winograd's filtering is exact."""
-        return winograd.erased(self.weight)
+        """They decide nothing but whether Winograd's filtering is exact, and sums of pairs."""
+        return lowest_pairs.kept(self.weight, winograd.erased(self.weight))
 
     @property
     def label(self) -> str:

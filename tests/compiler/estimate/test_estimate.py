@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekiln.compiler.estimate.cost import peak_macs_per_cycle
+from edgekiln.compiler.estimate.cost import METHOD, peak_macs_per_cycle
 from edgekiln.compiler.estimate.functions import functions
-from edgekiln.compiler.estimate.program import METHOD, program
+from edgekiln.compiler.estimate.program import program
 from edgekiln.compiler.ir.memory import Halo, Nhwc
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.epilogue.finish import RequantizeFinish
