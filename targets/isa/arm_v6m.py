@@ -6,7 +6,7 @@ products of 16 bits. Functions compute floats: the compiler's own, and `runtime/
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from edgekiln.targets.isa.arm_v6m_loops import product_loop
 from edgekiln.targets.isa.base import MicroKernel
@@ -103,12 +103,23 @@ class ThumbWidening(Widening):
 
 
 class ThumbRequantize(RequantizeUnit):
-    """Four MULS, and comparisons where other chips have SSAT."""
+    """Four MULS, and comparisons where other chips have SSAT; sums of codes would take calls."""
+
+    adds: ClassVar[bool] = True
 
     def codes(self, acc: Expr, factor: Expr, start: Expr, shift: int, lanes: int) -> Expr:
         del lanes
-        whole = (start + upper_half(acc, factor)) >> const(shift)
-        return cast(minimum(maximum(whole, const(-128)), const(127)), "int8")
+        return _saturated((start + upper_half(acc, factor)) >> const(shift))
+
+    def sum_codes(
+        self, steps: tuple[Expr, Expr], factors: tuple[Expr, Expr], start: Expr, shift: int
+    ) -> Expr:
+        for step, factor in zip(steps, factors, strict=True):
+            # The step times 2⁷ has 16 bits, and so it is the upper half of an operand.
+            upper = step << const(7)
+            start = start + upper * (factor >> const(16))
+            start = start + ((upper * (factor & const(0xFFFF))) >> const(16))
+        return _saturated(start >> const(shift))
 
 
 def upper_half(a: Expr, b: Expr) -> Expr:
@@ -124,6 +135,10 @@ def upper_half(a: Expr, b: Expr) -> Expr:
     other = of_a[1] * of_b[0]
     carried = _logical((other & low) + middle)
     return of_a[1] * of_b[1] + (other >> half) + carried
+
+
+def _saturated(whole: Expr) -> Expr:
+    return cast(minimum(maximum(whole, const(-128)), const(127)), "int8")
 
 
 def _logical(value: Expr) -> Expr:

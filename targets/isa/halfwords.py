@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from edgekiln.targets.isa.expressions import Assembly, Expr
 
@@ -98,6 +98,8 @@ class Widening(ABC):
 class RequantizeUnit(ABC):
     """Sums that become codes by integers, where that is less work than by floats."""
 
+    adds: ClassVar[bool] = False  # whether sums of codes are less work so, too
+
     @abstractmethod
     def codes(self, acc: Expr, factor: Expr, start: Expr, shift: int, lanes: int) -> Expr:
         """Return (start + ⌊acc · factor / 2³²⌋) >> shift, saturated to int8 × lanes.
@@ -106,3 +108,14 @@ class RequantizeUnit(ABC):
             acc, factor: int32 × lanes.
             start: int32, a scalar.
         """
+
+    def sum_codes(
+        self, steps: tuple[Expr, Expr], factors: tuple[Expr, Expr], start: Expr, shift: int
+    ) -> Expr:
+        """Return (start + ⌊a · f / 2⁹⌋ + ⌊b · g / 2⁹⌋) >> shift, saturated to int8.
+
+        Args:
+            steps: a and b, int32 of 9 bits.
+            factors: f and g, int32, not negative.
+        """
+        raise NotImplementedError
