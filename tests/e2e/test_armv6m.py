@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from edgekiln.compiler.aot.backends import microcontroller
@@ -9,10 +10,12 @@ from edgekiln.compiler.estimate.tools import llvm_tool
 from edgekiln.runtime import bundle
 from edgekiln.runtime.device.qemu import board_command
 from edgekiln.targets import profile
+from edgekiln.targets.profile import EmulatedBoard
 from tests import emulated
 from tests.compiler.estimate.tools import require_llvm
 from tests.e2e.compiled_models import residual_net
-from tests.e2e.test_cortex_m import Lib
+from tests.e2e.test_arm_qemu import reference
+from tests.e2e.test_cortex_m import CALLER, Lib
 
 
 def test_no_instruction_is_outside_of_armv6_m(tmp_path: Path) -> None:
@@ -52,3 +55,36 @@ def test_the_board_that_stands_for_armv6_m_traps_words_that_are_not_aligned(tmp_
         exits.append(subprocess.run(run, check=False).returncode)
     assert exits[0] == 0
     assert exits[1] != 0
+
+
+# What comes before main where there is little room: no arguments.
+START = """
+#include <stdlib.h>
+extern char stack_top[];
+int main(void);
+void initialise_monitor_handles(void);
+void reset(void) { initialise_monitor_handles(); exit(main()); }
+static void fault(void) { abort(); }
+__attribute__((section(".vectors"), used)) static void *const vectors[16] = {
+    stack_top, reset, fault, fault,
+};
+"""
+
+
+def test_a_cortex_m0_computes_the_bits_of_x86(tmp_path: Path) -> None:
+    """The micro:bit's core has no more than Armv6-M, and little memory."""
+    model = residual_net(tmp_path / "net.onnx")
+    lib = Lib(model, profile.load("cortex-m0plus"))
+    board = EmulatedBoard(
+        machine="microbit", code_origin=0x100, code_bytes=0x3_FF00, ram_origin=0x2000_0000,
+        ram_bytes=0x4000,
+    )  # fmt: skip
+    microcontroller.write_sources(lib.home)
+    (lib.home / "caller.c").write_text(CALLER)
+    (lib.home / "start.c").write_text(START)
+    flags = microcontroller.link_flags(replace(lib.target, board=board))
+    sources = ("caller.c", "start.c", "libmodel.a")
+    command = [lib.target.toolchain.cc, *sources, *flags, "-lm", "-o", "caller.elf"]
+    subprocess.run(command, cwd=lib.home, check=True)
+    inputs, outputs = reference(model, 1)
+    assert lib.run(board_command(board.machine, "caller.elf", []), inputs[0]) == outputs[0]
