@@ -125,6 +125,11 @@ class TargetProfile:
         return "microcontroller" if self.memory else "hosted"
 
     @property
+    def soft_float(self) -> bool:
+        """Whether there are no instructions for floats, but functions."""
+        return self.tvm.get("mfloat-abi") == "soft"
+
+    @property
     def integer_edges(self) -> bool:
         """Whether programs take and give codes: a sensor gives codes, and to convert takes flash
         and time. Elsewhere users give and get float32, as the model they trained does.

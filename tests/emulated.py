@@ -168,7 +168,8 @@ def _link(kernel: bytes, target: TargetProfile) -> bytes:
         extra = ["-static"]
         if target.board:
             microcontroller.write_sources(home)
-            extra = [microcontroller.STARTUP, *microcontroller.link_flags(target)]
+            floats = microcontroller.write_functions_of_floats(home, target)
+            extra = [*floats, microcontroller.STARTUP, *microcontroller.link_flags(target)]
         command = [cc, *flags, "-s", "caller.o", "kernel.o", *extra, "-o", "program", "-lm"]
         subprocess.run(command, cwd=home, check=True, capture_output=True)
         return (home / "program").read_bytes()

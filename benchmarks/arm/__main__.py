@@ -17,7 +17,7 @@ from edgekiln.benchmarks import networks
 from edgekiln.benchmarks.arm import peers, sysroot
 from edgekiln.benchmarks.arm.peers import PeerEstimate
 from edgekiln.benchmarks.networks import CompiledNetwork, Network
-from edgekiln.compiler.estimate.program import METHOD
+from edgekiln.compiler.estimate.cost import METHOD
 from edgekiln.runtime import codec
 from edgekiln.runtime.errors import MissingToolError
 from edgekiln.targets import profile

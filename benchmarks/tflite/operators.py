@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.benchmarks.tflite.writer import NarrowWriter, TfliteWriter, UnsignedWriter, unsigned
+from edgekiln.benchmarks.tflite.writer import TfliteWriter, UnsignedWriter, unsigned
 
 Array = NDArray[np.generic]
 
@@ -30,17 +30,13 @@ def new_writer() -> TfliteWriter:
 
 def of_unsigned(make: "Make", rng: np.random.Generator) -> TfliteCase:
     """A case in codes of uint8."""
-    token = _writer.set(UnsignedWriter)
-    try:
-        case = make(rng)
-    finally:
-        _writer.reset(token)
+    case = written_by(UnsignedWriter, make, rng)
     return TfliteCase(case.file, tuple(map(unsigned, case.inputs)))
 
 
-def of_four_bits(make: "Make", rng: np.random.Generator) -> TfliteCase:
-    """A case whose weights have four bits."""
-    token = _writer.set(NarrowWriter)
+def written_by(writer: type[TfliteWriter], make: "Make", rng: np.random.Generator) -> TfliteCase:
+    """A case as another writer writes it."""
+    token = _writer.set(writer)
     try:
         return make(rng)
     finally:

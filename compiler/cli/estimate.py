@@ -34,14 +34,14 @@ def estimate(*, bundle: Path, target: str | None, model: str, as_json: bool) -> 
     """Estimate BUNDLE's cycles, layer by layer, without the chip.
 
     Executed instructions are counted exactly, under QEMU or on this CPU; llvm-mca models their
-    cycles and knows neither caches nor memory. A bundle that runs here is also measured, so that
-    you see how far to trust the model.
+    cycles, or those of the core's manual are taken (cortex-m0plus), without caches and memory. A
+    bundle that runs here is also measured, so that you see how far to trust the model.
 
     Of a GPU's program launches, multiplications and the least bytes that a run moves are counted.
     """
     from edgekiln.compiler.documents.progress import progress
     from edgekiln.compiler.estimate import gpu
-    from edgekiln.compiler.estimate.cost import NATIVE
+    from edgekiln.compiler.estimate.cost import METHOD, NATIVE
     from edgekiln.compiler.estimate.measured_reference import measure, runs_here
     from edgekiln.compiler.estimate.program import program
     from edgekiln.runtime.trust import open_trusted
@@ -63,9 +63,9 @@ def estimate(*, bundle: Path, target: str | None, model: str, as_json: bool) -> 
 
         print_json("edgekiln.estimate/1", Estimated(estimate=result, measured=reference))
         return
+    release = f" of LLVM {result.llvm}" if result.method == METHOD else ""
     click.echo(
-        f"{result.program} for {result.target}: {result.method}, model {result.model} of LLVM "
-        f"{result.llvm}"
+        f"{result.program} for {result.target}: {result.method}, model {result.model}{release}"
     )
     click.echo()
     columns([_head(reference), *_rows(result, reference)])
@@ -133,7 +133,7 @@ def _rate(cycles: float, measured_s: float) -> str:
 def _notes(result: "Estimate", reference: "MeasuredReference | None") -> list[str]:
     notes = [
         f"peak {result.peak_macs_per_cycle:g} MAC a cycle, by the micro-kernel's dot products",
-        "cycles are estimated (llvm-mca): no caches, no memory, no branch misses; not a latency",
+        f"cycles are {result.method}: no caches, no memory, no branch misses; not a latency",
     ]
     if result.unknown_share:
         share = f"{result.unknown_share:.2%}"

@@ -1,15 +1,17 @@
 """What sections of a program cost: counted instructions × modelled cycles."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgekiln.compiler.estimate import mca
-from edgekiln.compiler.estimate.basic_blocks import ExecutionCounts, basic_blocks
+from edgekiln.compiler.estimate import in_order, mca
+from edgekiln.compiler.estimate.basic_blocks import ExecutionCounts, Instruction, basic_blocks
 from edgekiln.compiler.estimate.mca import Pipeline
 from edgekiln.compiler.estimate.qemu import ASSEMBLERS
 from edgekiln.compiler.estimate.steps import MACHINE, TRIPLE
 from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.targets.profile import TargetProfile
 
+METHOD = "estimated (llvm-mca)"
 NATIVE = "native"  # LLVM's name for the model of this machine's CPU
 
 
@@ -22,8 +24,18 @@ class Cost:
     unknown: int  # instructions that the model lacks, each of them taken as one cycle
 
 
+def method(pipeline: Pipeline) -> str:
+    """What cycles are found by, in words."""
+    return in_order.METHOD if _by_manual(pipeline) else METHOD
+
+
 def costs(executed: ExecutionCounts, pipeline: Pipeline) -> tuple[dict[int, Cost], str]:
     """The cost of every section, and the name of the model. Raises as `mca.cycles`."""
+    if _by_manual(pipeline):
+        return {
+            section: _manual_cost(pipeline.cpu, executions, executed.code)
+            for section, executions in executed.sections.items()
+        }, pipeline.cpu
     sections = {
         section: basic_blocks(executions, executed.code)
         for section, executions in executed.sections.items()
@@ -37,6 +49,18 @@ def costs(executed: ExecutionCounts, pipeline: Pipeline) -> tuple[dict[int, Cost
         )
         for section, blocks in sections.items()
     }, cycles.cpu
+
+
+def _by_manual(pipeline: Pipeline) -> bool:
+    return pipeline.cpu in in_order.CORES and pipeline.triple == ASSEMBLERS[in_order.MACHINE][0]
+
+
+def _manual_cost(core: str, executions: Mapping[int, int], code: Mapping[int, Instruction]) -> Cost:
+    return Cost(
+        instructions=sum(executions.values()),
+        cycles=in_order.cycles(core, executions, code),
+        unknown=sum(times for at, times in executions.items() if not code[at].text),
+    )
 
 
 def pipeline(target: TargetProfile, model: str = "") -> Pipeline:

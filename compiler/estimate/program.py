@@ -7,7 +7,7 @@ from pathlib import Path
 from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER
 from edgekiln.compiler.aot.planner import nbytes
 from edgekiln.compiler.estimate import instruction_counter, tools
-from edgekiln.compiler.estimate.cost import Cost, costs, peak_macs_per_cycle, pipeline
+from edgekiln.compiler.estimate.cost import Cost, costs, method, peak_macs_per_cycle, pipeline
 from edgekiln.compiler.pipeline.stage import Advance, silent
 from edgekiln.runtime.bundle import ProgramFile, example_name
 from edgekiln.runtime.errors import BundleError
@@ -15,7 +15,6 @@ from edgekiln.runtime.manifest import Layer
 from edgekiln.targets import profile
 from edgekiln.targets.profile import TargetProfile
 
-METHOD = "estimated (llvm-mca)"
 _MAIN = "program.c"
 
 
@@ -39,10 +38,10 @@ class LayerEstimate:
 class Estimate:
     """The estimated cost of a program. `method` says wherever it is shown that it is estimated."""
 
-    method: str = METHOD
+    method: str
     program: str
     target: str
-    model: str  # LLVM's pipeline model, e.g. "neoverse-n1"
+    model: str  # of the pipeline, by LLVM's name of a processor, e.g. "neoverse-n1"
     llvm: str  # LLVM's release, for the models change
     peak_macs_per_cycle: float  # of the micro-kernel's dot products
     unknown_share: float  # of the instructions: the model lacks them, each is taken as one cycle
@@ -88,7 +87,7 @@ def program(
             example = contents.get(example_name("input", index))
             (home / inputs[-1]).write_bytes(example or bytes(nbytes(tensor)))
         executed = instruction_counter.run(target, home, _MAIN, [ARCHIVE], *inputs)
-    advance(1, 2, "asking llvm-mca")
+    advance(1, 2, "adding cycles up")
     of, cpu = costs(executed, pipe)
     nothing = Cost(instructions=0, cycles=0.0, unknown=0)
     every = [of.get(index, nothing) for index in range(len(spec.layers))]
@@ -101,6 +100,7 @@ def program(
         cycles=sum(layer.cycles for layer in layers),
     )
     return Estimate(
+        method=method(pipe),
         program=spec.name,
         target=target.name,
         model=cpu,

@@ -19,6 +19,7 @@ SOURCES = ("blocks.c", "mark.h")
 # machine → LLVM's triple and features, all of which its disassembler and assembler shall know
 ASSEMBLERS: Mapping[str, tuple[str, str]] = {
     "aarch64": ("aarch64-linux-gnu", "+all"),
+    "armv6-m": ("thumbv6m-none-eabi", ""),
     "armv7e-m": ("thumbv7em-none-eabihf", "+fp-armv8d16sp"),
     "armv7l": ("armv7l-linux-gnueabihf", "+neon,+vfp4,+hwdiv-arm"),
     "armv8-m": ("thumbv8m.main-none-eabihf", "+dsp,+fp-armv8d16sp"),

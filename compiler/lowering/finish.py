@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from edgekiln.compiler.ir import codes
 from edgekiln.compiler.ir.fixed_point import FixedPoint
 from edgekiln.compiler.ir.function import Function
+from edgekiln.compiler.ir.memory import Nhwc
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.depthwise.kernel import DepthwiseKernel
 from edgekiln.compiler.kernels.epilogue.finish import (
@@ -19,8 +20,11 @@ from edgekiln.compiler.kernels.epilogue.finish import (
     SumsFinish,
 )
 from edgekiln.compiler.kernels.epilogue.fixed import FixedPointFinish
+from edgekiln.compiler.kernels.epilogue.scales import ratio
+from edgekiln.compiler.kernels.epilogue.sums import ResidualOperand
 from edgekiln.compiler.kernels.numbers import all_codes
 from edgekiln.compiler.onnx_model.requantize import NONE, WholeFactors, shift_for, whole_factors
+from edgekiln.compiler.onnx_model.whole_sums import SumFactors, sum_factors
 from edgekiln.targets.isa.base import MicroKernel
 
 K = TypeVar("K", bound=ConvolutionKernel | DepthwiseKernel)
@@ -54,7 +58,20 @@ def in_integers(kernel: K, mk: MicroKernel) -> K:
     mult = np.broadcast_to(finish.mult, len(kernel.weight))
     low, high = all_codes(y.dtype)
     steps = np.arange(low + 1, high + 1, dtype=np.int64) - zero
-    return replace(kernel, finish=replace(finish, whole=_whole_factors(mult, steps)))
+    whole = _whole_factors(mult, steps)
+    added = None
+    if residual and whole and mk.requantizes.adds and finish.clip == clip:
+        added = _sum_factors(residual, y)
+    return replace(kernel, finish=replace(finish, whole=whole, added=added))
+
+
+def _sum_factors(residual: ResidualOperand, y: Nhwc) -> SumFactors | None:
+    """The factors of the sum with a residual; None where there are none."""
+    other = residual.tensor
+    if other.dtype != y.dtype:
+        return None
+    ratios = ratio(residual.scale, y.scale), ratio(other.scale, y.scale)
+    return sum_factors(ratios, (residual.zero_point, other.zero_point), y.zero_point)
 
 
 def _whole_factors(mult: NDArray[np.float32], steps: NDArray[np.int64]) -> WholeFactors | None:

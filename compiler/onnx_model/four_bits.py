@@ -34,3 +34,10 @@ def hold(weights: NDArray[np.generic]) -> bool:
     if weights.dtype != np.int8 or not pay(weights.shape):
         return False
     return bool(weights.min() >= LEAST and weights.max() <= MOST)
+
+
+def unpacked(pairs: NDArray[np.uint8], count: int) -> NDArray[np.int8]:
+    """So many codes, of two's complement, the lower one of a byte first; (count,)."""
+    both = np.stack([pairs << 4, pairs], axis=-1).astype(np.uint8).view(np.int8) >> NARROW_BITS
+    found: NDArray[np.int8] = both.reshape(-1)[:count]
+    return found

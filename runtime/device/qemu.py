@@ -17,6 +17,7 @@ from edgekiln.runtime.manifest import ProgramSpec
 # platform.machine() of a device → QEMU's name of it
 EMULATORS = {
     "aarch64": "qemu-aarch64",
+    "armv6-m": "qemu-system-arm",
     "armv7e-m": "qemu-system-arm",
     "armv7l": "qemu-arm",
     "armv8-m": "qemu-system-arm",

@@ -9,9 +9,10 @@ gets is two products old when it is needed.
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from edgekiln.targets.isa.arm_dsp_registers import Lines, RegisterLoop
+from edgekiln.targets.isa.arm_dsp_registers import RegisterLoop
 from edgekiln.targets.isa.expressions import Assembly
 from edgekiln.targets.isa.halfwords import TileLoop
+from edgekiln.targets.isa.inline_assembly import Lines
 
 
 def product_loop(tile: TileLoop, *, dual_issue: bool) -> Assembly | None:

@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass
 
 from edgekiln.targets.isa.expressions import Assembly
 from edgekiln.targets.isa.halfwords import TileLoop
+from edgekiln.targets.isa.inline_assembly import Lines, SumLoop
 
 _REGISTERS = (*(f"r{number}" for number in range(13)), "lr")
 X, W = _REGISTERS[:2]  # addresses in the scratch and in the weights
@@ -17,8 +18,6 @@ _MOST_OFFSET = 4095  # of LDR
 # Steps without a loop, or in an iteration of it, at most: not more than 1 KiB of code, for caches
 # before flash are small.
 _UNROLLED = 24
-
-Lines = list[str]  # of assembly
 
 
 @dataclass(frozen=True)
@@ -178,35 +177,17 @@ class RegisterLoop(ABC):
 
     def function(self) -> Assembly:
         """The assembly as a function of LLVM: of both addresses and of where each sum lies."""
-        channels = self.tile.channels
-        sums, text = self._sums, "\\0A".join(self._lines())
-        ends = ["=&t"] * ("$0" in text)
-        result = "{" + ", ".join(["float"] * len(ends) + ["i32"] * len(sums) + ["ptr"] * 2) + "}"
+        sums, lines = self._sums, self._lines()
         kept = [*sums, X, W]
-        operand = {name: number for number, name in enumerate(kept, len(ends))}
-        given = sums[-channels:]
-        spoiled = [name for name in _REGISTERS[: self._registers] if name not in kept]
-        constraints = [*ends, *(f"=&{{{name}}}" for name in kept)]
-        constraints += [str(operand[name]) for name in (*given, X, W)]
-        # It only reads memory, but without "memory" it would be moved before what writes there.
-        constraints += [f"~{{{name}}}" for name in (*spoiled, "cc", "memory")]
-        operands = ", ".join([*(f"i32 %{each}" for each in given), "ptr %x", "ptr %w"])
-        places = ", ".join(["ptr %x", "ptr %w", *(f"ptr %to_{each}" for each in sums)])
-        # With all that the text depends on: of functions of one name LLVM keeps one.
-        name = "_".join((type(self).__name__, *map(str, astuple(self.tile))))
-        call = f'call {result} asm "{text}", "{",".join(constraints)}"({operands})'
-        lines = [
-            # Inlined, so that sums stay in registers; but not several times by unrolled loops. What
-            # the loops around it read can be read before them, for it comes to its end.
-            f"define linkonce_odr hidden i32 @{name}({places}) alwaysinline {{",
-            *(f"  %{each} = load i32, ptr %to_{each}" for each in given),
-            f"  %all = {call} nounwind willreturn noduplicate memory(read)",
-            *(f"  %new_{each} = extractvalue {result} %all, {operand[each]}" for each in sums),
-            *(f"  store i32 %new_{each}, ptr %to_{each}" for each in sums),
-            "  ret i32 0",
-            "}",
-        ]
-        return Assembly(name=name, text="\n".join(lines) + "\n")
+        return SumLoop(
+            name="_".join((type(self).__name__, *map(str, astuple(self.tile)))),
+            lines=lines,
+            sums=sums,
+            given=sums[-self.tile.channels :],
+            addresses=(X, W),
+            spoiled=[name for name in _REGISTERS[: self._registers] if name not in kept],
+            ends=["=&t"] * any("$0" in line for line in lines),
+        ).function()
 
 
 def _constant(register: str, value: int) -> Lines:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from edgekiln.targets.isa.arm_common import QUAD, A64MicroKernel, ArmMicroKernel
+from edgekiln.targets.isa.arm_v6m import ARM_V6M, ThumbMicroKernel
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import Expr, shuffle, splat
 from edgekiln.targets.isa.generic import GenericMicroKernel, round_by_adding
@@ -80,6 +81,18 @@ class RvvFloat32(Float32MicroKernel, RvvMicroKernel):
 
 class GenericFloat32(Float32MicroKernel, GenericMicroKernel):
     """Whatever LLVM makes of multiply-adds."""
+
+
+class SoftFloat32(Float32MicroKernel, ThumbMicroKernel):
+    """A product is rounded, and then the sum, as on x86 without FMA: one rounding takes 100 more
+    instructions. Where functions count on it, `fma` has it still.
+    """
+
+    fuses: ClassVar[bool] = False
+
+    def dot(self, acc: Expr, a: Expr, w: Expr, lanes: int) -> Expr:
+        del lanes
+        return acc + a * w
 
 
 # Zen 4 (Agner Fog's tables): an FMA of 512 bits a cycle or two of 256, results after 4.
@@ -164,4 +177,21 @@ GENERIC = GenericFloat32(
     x_bytes=1,
     registers=16,
     dot_latency=4,
+)
+# Every product and every sum is a call, of some fifty and eighty instructions.
+SOFT = SoftFloat32(
+    name="soft_f32",
+    activation="float32",
+    lanes=(1,),
+    byte_lanes=(),
+    k_step=1,
+    x_bytes=1,
+    registers=10,
+    pixel_registers=1,
+    scratch_registers=4,
+    dot_latency=1,
+    dots_per_cycle=1 / 130,
+    in_order=True,
+    epilogue_cycles=300.0,
+    loop_costs=ARM_V6M.loop_costs,
 )

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from edgekiln.targets.isa.expressions import Assembly, Expr
 
@@ -37,6 +37,7 @@ class TileLoop:
         row_bytes: from a widened row to the next; at least what its steps take.
         weight_bytes: of a weight: 2, or 1 where one pixel is all that it is multiplied with, whose
             elements then lie as `Widening.split` has them.
+        split: whether a pixel's elements lie as `Widening.split` has them.
     """
 
     pixels: int
@@ -46,6 +47,7 @@ class TileLoop:
     pixel_bytes: int
     row_bytes: int
     weight_bytes: int
+    split: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,10 @@ class Widening(ABC):
         unrolled: products of a pair, at most, in an iteration of the loop over k, or of one step.
         repeats: how often an iteration of the loop that widens does so.
         split_order: which code each element of `split` is, where that takes less than their own
-            order; `loop` then multiplies bytes of weights, too, and widens them so.
+            order.
+        lone_bytes: whether weights that serve a single pixel stay bytes: `loop` widens them as
+            `split` does.
+        lowest_pairs: whether two products of the lowest code and the lowest weight are exact, too.
     """
 
     cycles: float
@@ -68,6 +73,8 @@ class Widening(ABC):
     unrolled: int
     repeats: int = 1
     split_order: tuple[int, ...] = ()
+    lone_bytes: bool = True
+    lowest_pairs: bool = True
 
     @abstractmethod
     def widen(self, codes: Expr) -> Expr:
@@ -91,6 +98,8 @@ class Widening(ABC):
 class RequantizeUnit(ABC):
     """Sums that become codes by integers, where that is less work than by floats."""
 
+    adds: ClassVar[bool] = False  # whether sums of codes are less work so, too
+
     @abstractmethod
     def codes(self, acc: Expr, factor: Expr, start: Expr, shift: int, lanes: int) -> Expr:
         """Return (start + ⌊acc · factor / 2³²⌋) >> shift, saturated to int8 × lanes.
@@ -99,3 +108,14 @@ class RequantizeUnit(ABC):
             acc, factor: int32 × lanes.
             start: int32, a scalar.
         """
+
+    def sum_codes(
+        self, steps: tuple[Expr, Expr], factors: tuple[Expr, Expr], start: Expr, shift: int
+    ) -> Expr:
+        """Return (start + ⌊a · f / 2⁹⌋ + ⌊b · g / 2⁹⌋) >> shift, saturated to int8.
+
+        Args:
+            steps: a and b, int32 of 9 bits.
+            factors: f and g, int32, not negative.
+        """
+        raise NotImplementedError

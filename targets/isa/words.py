@@ -14,6 +14,7 @@ from edgekiln.targets.isa.arm_dotprod import ARM_DOTPROD, ARM_DOTPROD_A55
 from edgekiln.targets.isa.arm_dsp import ARM_DSP, WidenedDspMicroKernel, halves
 from edgekiln.targets.isa.arm_mve import ARM_MVE, MveMicroKernel
 from edgekiln.targets.isa.arm_neon import ARM_NEON, ARMV7_NEON
+from edgekiln.targets.isa.arm_v6m import ARM_V6M, ThumbMicroKernel
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Clip, Floats
 from edgekiln.targets.isa.expressions import (
@@ -180,6 +181,13 @@ class DspWords(WidenedDspMicroKernel):
         return acc
 
 
+class ThumbWords(WordMultiplier, ThumbMicroKernel):
+    """One product a lane: LDRSH widens."""
+
+    def round_to_int(self, x: Expr, lanes: int) -> Expr:
+        return ThumbMicroKernel.round_to_int(self, x, lanes)
+
+
 class MveWords(ScalarWords, MveMicroKernel):
     """Four int32 lanes, for all that makes no matrices: loads widen."""
 
@@ -265,6 +273,16 @@ ARM_DSP_WORDS = replace(
     DspWords(**vars(ARM_DSP)), name="arm_dsp_w16", activation="int16", x_bytes=4, operand_dots=0.0,
     widening=None, requantizes=None,
 )  # fmt: skip
+ARM_V6M_WORDS = replace(
+    ThumbWords(**vars(ARM_V6M)),
+    name="arm_v6m_w16",
+    activation="int16",
+    k_step=1,
+    x_bytes=1,
+    dots_per_cycle=0.5,
+    widening=None,
+    requantizes=None,
+)
 ARM_MVE_WORDS = MveWords(
     name="arm_mve_w16", activation="int16", lanes=ARM_MVE.lanes, byte_lanes=(8, 4), k_step=1,
     x_bytes=1, registers=8, depthwise_registers=1, dot_latency=2, dots_per_cycle=0.5,

@@ -16,7 +16,7 @@ from tests.benchmarks.replay_models import MODELS
 GOLDEN = Path(__file__).with_name("replay_golden.json")
 UPDATE = "EDGEKILN_UPDATE_GOLDEN"
 # One of each code generator: machine code takes its time.
-COMPILED = ("x86-64-v3", "x86-avx512-vnni", "rpi2-armv7", "rpi5", "cortex-m7")
+COMPILED = ("x86-64-v3", "x86-avx512-vnni", "rpi2-armv7", "rpi5", "cortex-m0plus", "cortex-m7")
 
 
 def reviewed_targets() -> list[str]:

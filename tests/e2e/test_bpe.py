@@ -71,7 +71,7 @@ def read_by(lib: Path) -> list[list[int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["cortex-m4", "rpi5", "rpi2-armv7"])
+@pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m4", "rpi5", "rpi2-armv7"])
 def test_other_chips_make_the_same_tokens(tmp_path: Path, target: str) -> None:
     model = with_text(tmp_path)
     lib = build(model, profile.load(target))

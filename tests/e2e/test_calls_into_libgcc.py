@@ -16,7 +16,9 @@ from tests.compiler.lowering.programs import images, parsed, reference
 from tests.e2e.compiled_models import build
 
 
-@pytest.mark.parametrize("name", ["rpi2-armv7", "cortex-m4", "cortex-m33", "cortex-m55"])
+@pytest.mark.parametrize(
+    "name", ["rpi2-armv7", "cortex-m0plus", "cortex-m4", "cortex-m33", "cortex-m55"]
+)
 def test_places_in_an_image_are_made_of_long_integers(tmp_path: Path, name: str) -> None:
     target = profile.load(name)
     emulated.require(target)

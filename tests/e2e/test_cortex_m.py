@@ -1,5 +1,6 @@
 """Whole programs for microcontrollers on QEMU's boards: the bits of the program for x86."""
 
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -152,6 +153,8 @@ def test_the_library_needs_neither_heap_nor_files(libs: dict[str, Lib]) -> None:
         command = ["arm-none-eabi-nm", "-u", "libmodel.a"]
         listing = subprocess.check_output(command, cwd=lib.home, text=True)
         wanted = {line.split()[1] for line in listing.splitlines() if " U " in line}
+        if lib.target.soft_float:  # functions of the compiler's own library, which need nothing
+            wanted = {name for name in wanted if not re.match(r"__(aeabi_[fil]|clz)", name)}
         assert wanted <= {"memcpy", "memset", "memmove"}
 
 

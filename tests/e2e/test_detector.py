@@ -70,7 +70,9 @@ def test_a_frame_becomes_the_boxes_that_onnx_runtime_finds(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["cortex-m7", "cortex-m55", "rpi5", "rpi2-armv7"])
+@pytest.mark.parametrize(
+    "target", ["cortex-m0plus", "cortex-m7", "cortex-m55", "rpi5", "rpi2-armv7"]
+)
 def test_other_chips_find_the_same_boxes(tmp_path: Path, target: str) -> None:
     model = camera(tmp_path)
     name = io.load_model(model).graph.input[0].name

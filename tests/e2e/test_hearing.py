@@ -98,7 +98,9 @@ def test_a_stream_goes_on_with_its_mean(tmp_path: Path, target: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [MFCC, PCEN])
-@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m55", "rpi5", "rpi2-armv7"])
+@pytest.mark.parametrize(
+    "target", ["cortex-m0plus", "cortex-m4", "cortex-m55", "rpi5", "rpi2-armv7"]
+)
 def test_other_chips_hear_the_same(tmp_path: Path, target: str, step: str) -> None:
     lib = build(listening(tmp_path, step), profile.load(target))
     pcm = sound(about(step).samples(FRAMES))

@@ -283,13 +283,13 @@ def test_the_command_says_which_file_is_missing(family: Family, tmp_path: Path) 
     assert not (tmp_path / "x.lib").exists()
 
 
-def test_a_microcontroller_runs_every_point_in_the_memory_of_the_largest(tmp_path: Path) -> None:
-    emulated.require(profile.load("cortex-m4"))
-    family = Family(tmp_path, "cortex-m4", kernel=1)
+@pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m4"])
+def test_a_chip_runs_every_point_in_the_memory_of_the_largest(tmp_path: Path, target: str) -> None:
+    emulated.require(profile.load(target))
+    family = Family(tmp_path, target, kernel=1)
     lib = ProgramFile.open(family.program)
     given = np.random.default_rng(1).integers(-128, 128, (2, 3, SIZE, SIZE)).astype(np.int8)
-    for number, path in enumerate(family.alone):
-        alone = ProgramFile.open(path)
+    for number, alone in enumerate(map(ProgramFile.open, family.alone)):
         (ours,) = predict(lib.spec, lib.files[IMAGE], [given], number)
         (theirs,) = predict(alone.spec, alone.files[IMAGE], [given])
         assert ours.shape == (2, CLASSES)

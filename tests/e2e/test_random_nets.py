@@ -31,8 +31,8 @@ from tests.e2e.test_arm_qemu import require_features
 REFERENCE = "x86-64-v3"
 # One of each micro-kernel, and of the microcontrollers whose costs differ.
 TARGETS = (
-    "rpi4", "rpi5", "neoverse-v1", "rpi2-armv7", "riscv64-rvv", "x86-64-v2", "cortex-m4",
-    "cortex-m7", "cortex-m55", opencl.TARGET,
+    "rpi4", "rpi5", "neoverse-v1", "rpi2-armv7", "riscv64-rvv", "x86-64-v2",
+    "cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m55", opencl.TARGET,
 )  # fmt: skip
 WORDS = 100_000  # from this seed on most codes have 16 bits
 NARROW = 200_000  # from this one on weights have 4

@@ -100,7 +100,9 @@ def test_a_wav_file_is_run_window_by_window(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), STEPS)
-@pytest.mark.parametrize("target", ["cortex-m7", "cortex-m55", "rpi5", "rpi2-armv7"])
+@pytest.mark.parametrize(
+    "target", ["cortex-m0plus", "cortex-m7", "cortex-m55", "rpi5", "rpi2-armv7"]
+)
 def test_other_chips_have_the_same_bits(
     tmp_path: Path, target: str, before: tuple[str, ...], after: tuple[str, ...]
 ) -> None:

@@ -94,7 +94,9 @@ def test_a_program_in_c_knows_its_symbols(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m55", "rpi5", "rpi2-armv7"])
+@pytest.mark.parametrize(
+    "target", ["cortex-m0plus", "cortex-m4", "cortex-m55", "rpi5", "rpi2-armv7"]
+)
 def test_other_chips_read_the_same(tmp_path: Path, target: str) -> None:
     model = reading(tmp_path)
     lib = build(model, profile.load(target))

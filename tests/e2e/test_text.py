@@ -248,7 +248,9 @@ def test_a_gpu_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m7", "rpi5", "rpi2-armv7"])
+@pytest.mark.parametrize(
+    "target", ["cortex-m0plus", "cortex-m4", "cortex-m7", "rpi5", "rpi2-armv7"]
+)
 def test_other_chips_make_the_same_tokens(tmp_path: Path, target: str) -> None:
     model = with_text(tmp_path)
     lib = build(model, profile.load(target))

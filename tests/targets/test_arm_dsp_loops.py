@@ -35,6 +35,7 @@ def tiles(weight_bytes: int) -> SearchStrategy[TileLoop]:
         pixel_bytes=integers(1, 60).map(lambda words: 2 * words),
         row_bytes=integers(0, 3).map(lambda words: 8 * words),
         weight_bytes=just(weight_bytes),
+        split=booleans(),
     ).map(padded)
 
 
@@ -144,7 +145,14 @@ def test_a_loop_multiplies_every_pixel_with_every_channel(
 @pytest.mark.parametrize("mk", [ARM_DSP, ARM_DSP_M7], ids=lambda mk: mk.name)
 def test_what_has_no_room_is_left_to_the_compiler(mk: object) -> None:
     tile = TileLoop(
-        pixels=3, channels=2, rows=1, steps=32, pixel_bytes=128, row_bytes=512, weight_bytes=2
+        pixels=3,
+        channels=2,
+        rows=1,
+        steps=32,
+        pixel_bytes=128,
+        row_bytes=512,
+        weight_bytes=2,
+        split=True,
     )
     dual_issue = mk is ARM_DSP_M7
     assert product_loop(tile, dual_issue=dual_issue)

@@ -15,9 +15,9 @@ MICROCONTROLLERS = [name for name in profile.names()[1:] if profile.load(name).m
 PACKAGES = "gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
 
 
-def test_five_microcontrollers_ship() -> None:
+def test_six_microcontrollers_ship() -> None:
     assert MICROCONTROLLERS == [
-        "cortex-m33", "cortex-m4", "cortex-m55", "cortex-m7", "cortex-m85",
+        "cortex-m0plus", "cortex-m33", "cortex-m4", "cortex-m55", "cortex-m7", "cortex-m85",
     ]  # fmt: skip
 
 

@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
-from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER, write_spec
-from edgekiln.compiler.aot.backends.native import write_program
+from edgekiln.compiler.aot.backends import native
+from edgekiln.compiler.aot.backends.backend import ARCHIVE, HEADER, LibrarySources, write_spec
 from edgekiln.compiler.aot.codegen import compile_function
+from edgekiln.compiler.aot.emit import PlacedProgram
+from edgekiln.compiler.aot.functions import Functions
 from edgekiln.compiler.aot.toolchain import Compiler
 from edgekiln.compiler.ir.program import Program
 from edgekiln.runtime.bundle import IMAGE, PROGRAM
@@ -18,8 +20,8 @@ from edgekiln.runtime.text import human_bytes
 from edgekiln.targets.profile import EmulatedBoard, TargetProfile
 
 __all__ = [
-    "EDGES_IN_ARENA", "EXPORTS", "FILES", "STARTUP", "compile_function", "finish",
-    "link_flags", "write_program", "write_sources",
+    "EDGES_IN_ARENA", "EXPORTS", "FILES", "STARTUP", "compile_function", "finish", "link_flags",
+    "write_functions_of_floats", "write_program", "write_sources",
 ]  # fmt: skip
 
 EDGES_IN_ARENA = True  # so that they share what little memory there is
@@ -27,11 +29,28 @@ FILES: tuple[str, ...] = (ARCHIVE, HEADER, IMAGE, PROGRAM)
 EXPORTS: tuple[str, ...] = ()
 
 STARTUP = "startup.c"
+_SOFT_FLOAT = "soft_float.c"  # what kernels count on where there is no FPU
 _SCRIPT = "firmware.ld"
 _IMAGE_SOURCES = (STARTUP, "main.c", "files.c")
 _ENTRY = "model_run"  # what every user of a library calls
 _TIMEOUT_S = 600.0  # of one emulated inference; a large network takes seconds
 _FREE = "-Wl,--gc-sections"
+
+
+def write_program(
+    home: Path, source: PlacedProgram, profile: TargetProfile, compiled: Functions
+) -> LibrarySources:
+    """Write the kernels and the calls of them; see `Backend.write_program`."""
+    made = native.write_program(home, source, profile, compiled)
+    return replace(made, sources=(*made.sources, *write_functions_of_floats(home, profile)))
+
+
+def write_functions_of_floats(home: Path, profile: TargetProfile) -> tuple[str, ...]:
+    """Write the C files to `home` that have what kernels call where the chip has no FPU."""
+    if not profile.soft_float:
+        return ()
+    (home / _SOFT_FLOAT).write_bytes((files("edgekiln.runtime") / "c" / _SOFT_FLOAT).read_bytes())
+    return (_SOFT_FLOAT,)
 
 
 def finish(

@@ -37,7 +37,7 @@ class WidenedTileEmitter(ConvolutionTileEmitter):
         plan = self.plan
         products = plan.product_loop(plan.tile.pixels, len(channels.block.vectors), plan.pitch)
         if not products:
-            assert not plan.lone, "what is split for the chip's own loop is multiplied by it alone"
+            assert not plan.in_bytes, "bytes are multiplied by the chip's own loop alone"
             super()._accumulate(channels, first, sums)
             return
         # The loop hides latencies itself: there are no partial sums.

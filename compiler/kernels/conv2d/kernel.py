@@ -102,7 +102,7 @@ class ConvolutionKernel(ConvolutionSpec):
         if mk.group or not narrow_plan.has_small_blocks(self, mk):
             return self
         if four_bits.hold(self.weight):
-            return replace(self, narrow=True)
+            return replace(self, narrow=True) if narrow.stay_narrow(self.weight, mk) else self
         if not narrow_blocks.fits(self, mk.products):
             return self
         size = size_of_blocks(self.weight[:, :, 0, 0])

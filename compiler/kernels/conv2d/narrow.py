@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.kernels.conv2d.plan import Channels, Packing
+from edgekiln.compiler.kernels.epilogue.sums import Weights
 from edgekiln.compiler.kernels.tir import let, repeat, scratch, store
 from edgekiln.compiler.onnx_model.four_bits import LEAST, MOST
+from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.expressions import (
     Buffer,
     Expr,
@@ -99,6 +101,15 @@ class NarrowLayout:
         words = (nibbles.reshape(-1, 8) << np.array(shifts, np.uint32)).sum(1, dtype=np.uint32)
         joined: NDArray[np.int32] = words.view(np.int32)
         return joined
+
+
+def stay_narrow(weight: Weights, mk: MicroKernel) -> bool:
+    """Whether weights of four bits have no more of them as the chip's products take them: one
+    weight of a pair may have to pay for the other's sign.
+    """
+    products = mk.widened or mk.products
+    least = np.full((1, products.lanes[-1], products.k_step), weight.min(), np.int8)
+    return bool(products.arrange(least).min() >= LEAST)
 
 
 def layout_of(plan: Packing) -> NarrowLayout:

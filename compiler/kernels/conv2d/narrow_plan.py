@@ -36,7 +36,7 @@ class NarrowWidenedPlan(WidenedPlan):
         most = min(self.pixels, widened_plan.fitting(self.conv, self.mk, self.widening))
         rows = 1 if self.joined else self.conv.y.n * self.conv.y.h
         strips = rows * -(-self.pixels // most)
-        size = 1 if self.lone else ITEM_BYTES
+        size = 1 if self.in_bytes else ITEM_BYTES
         return _with_decoding(self, super().ranked, times=strips, item_bytes=size)
 
 

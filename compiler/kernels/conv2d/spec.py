@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgekiln.compiler.kernels.conv2d import winograd
+from edgekiln.compiler.kernels.conv2d import lowest_pairs, winograd
 from edgekiln.compiler.kernels.epilogue.sums import Weights
 from edgekiln.compiler.kernels.filters import FilterSpec
 from edgekiln.compiler.kernels.sharing import SIGNED_IF_SET
@@ -27,10 +27,10 @@ class ConvolutionSpec(FilterSpec):
 
     @property
     def erased_weight(self) -> Weights:
-        """They decide nothing but whether Winograd's filtering is exact."""
-        if self.narrow:
-            return np.zeros_like(self.weight)
-        return winograd.erased(self.weight)
+        """They decide nothing but whether Winograd's filtering is exact, and sums of pairs."""
+        # Of four bits there is no filtering.
+        same = np.zeros_like(self.weight) if self.narrow else winograd.erased(self.weight)
+        return lowest_pairs.kept(self.weight, same)
 
     @property
     def label(self) -> str:

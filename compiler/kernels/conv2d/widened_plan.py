@@ -23,6 +23,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.kernels.conv2d import lowest_pairs
 from edgekiln.compiler.kernels.conv2d.plan import DirectPlan
 from edgekiln.compiler.kernels.conv2d.spec import ConvolutionSpec
 from edgekiln.compiler.kernels.tile import Tile, ranked
@@ -39,37 +40,40 @@ def applies(conv: ConvolutionSpec, mk: MicroKernel) -> bool:
     if mk.widened is None or mk.widening is None or conv.compact or conv.weight.dtype != np.int8:
         return False
     plain = conv.groups == 1 and (conv.dilations[1] == 1 or conv.weight.shape[3] == 1)
-    if _lone(conv) and not mk.widening.split_order:
+    if _in_bytes(conv, mk) and not mk.widening.split_order:
         return False  # weights of a single use are not worth 16 bits
+    if not mk.widening.lowest_pairs and lowest_pairs.may_be_in(conv.weight):
+        return False
     return plain and fitting(conv, _multiplier(conv, mk), mk.widening) > 0
 
 
-def _lone(conv: ConvolutionSpec) -> bool:
-    """Whether each weight serves a single pixel."""
-    return conv.y.n * conv.y.h * conv.y.w == 1
+def _in_bytes(conv: ConvolutionSpec, mk: MicroKernel) -> bool:
+    """Whether weights stay bytes, for each serves a single pixel."""
+    assert mk.widening
+    return mk.widening.lone_bytes and conv.y.n * conv.y.h * conv.y.w == 1
 
 
 def _multiplier(conv: ConvolutionSpec, mk: MicroKernel) -> MicroKernel:
-    """What multiplies: pairs of 16 bits; for a lone pixel bytes of weights by what is widened."""
+    """What multiplies: pairs of 16 bits, or bytes of weights by what is widened."""
     assert mk.widened
-    return replace(mk, operand_dots=0.0) if _lone(conv) else mk.widened
+    return replace(mk, operand_dots=0.0) if _in_bytes(conv, mk) else mk.widened
 
 
 class WidenedPlan(DirectPlan):
     """The numbers of one convolution on widened activations.
 
-    Weights that serve a single pixel stay bytes: to read twice as many would cost as much as to
-    widen them.
+    Weights that serve a single pixel may stay bytes: where to read twice as many would cost as much
+    as to widen them.
 
     Attributes:
-        lone: whether each weight serves a single pixel.
+        in_bytes: whether they do.
         strip: output pixels whose input is widened at once.
         pitch: elements of a row of the scratch.
     """
 
     def __init__(self, conv: ConvolutionSpec, mk: MicroKernel) -> None:
         assert mk.widening
-        self.widening, self.lone = mk.widening, _lone(conv)
+        self.widening, self.in_bytes = mk.widening, _in_bytes(conv, mk)
         super().__init__(conv, _multiplier(conv, mk))
         most = fitting(conv, self.mk, self.widening)
         # Strips of equal length, whole tiles if there are several.
@@ -124,7 +128,7 @@ class WidenedPlan(DirectPlan):
         """Whether a pixel's elements lie in the order of `Widening.split`: where that is whole
         groups of them, it is as good as their own.
         """
-        whole = self.lone or self.conv.x.c % self.widening.elements == 0
+        whole = self.in_bytes or self.conv.x.c % self.widening.elements == 0
         return bool(self.widening.split_order) and whole
 
     def widen(self, codes: Expr) -> Expr:
@@ -133,14 +137,14 @@ class WidenedPlan(DirectPlan):
 
     def tap_weights(self) -> NDArray[np.generic]:
         runs = super().tap_weights()
-        if self.lone or not self._split:
+        if self.in_bytes or not self._split:
             return runs  # as bytes they are split when they are multiplied
         order = self.widening.split_order
         return runs.reshape(-1, len(order))[:, order].reshape(runs.shape)
 
     def packed_weights(self) -> NDArray[np.generic]:
         packed = super().packed_weights()
-        return packed if self.lone else packed.astype(np.int16)
+        return packed if self.in_bytes else packed.astype(np.int16)
 
     def product_loop(self, pixels: int, channels: int, pitch: int) -> Assembly | None:
         """The chip's own loop over k of a tile, where it has one.
@@ -157,7 +161,8 @@ class WidenedPlan(DirectPlan):
                 steps=self.steps,
                 pixel_bytes=conv.strides[1] * conv.x.c * ITEM_BYTES,
                 row_bytes=pitch * ITEM_BYTES,
-                weight_bytes=1 if self.lone else ITEM_BYTES,
+                weight_bytes=1 if self.in_bytes else ITEM_BYTES,
+                split=self._split,
             )
         )
 

@@ -14,6 +14,7 @@ from edgekiln.compiler.kernels.epilogue.sums import START, ResidualOperand
 from edgekiln.compiler.kernels.epilogue.whole import WholeCodes
 from edgekiln.compiler.kernels.numbers import all_codes, codes_of, most_steps
 from edgekiln.compiler.onnx_model.requantize import WholeFactors
+from edgekiln.compiler.onnx_model.whole_sums import SumFactors
 from edgekiln.targets.isa.base import MicroKernel
 from edgekiln.targets.isa.codes import Clip
 from edgekiln.targets.isa.expressions import (
@@ -37,18 +38,19 @@ class CodesEpilogue(Epilogue):
         bias: what sums start from, modulo 2³².
         rectified: whether `sums.is_rectified`.
         whole: of the result as it is stored, or would be without the residual; None: floats do it.
+        added: of the sum with the residual, likewise.
     """
 
     def __init__(
         self, mk: MicroKernel, y: Nhwc, mult: NDArray[np.float32], clip: tuple[int, int],
         residual: ResidualOperand | None, bias: NDArray[np.int64], *, rectified: bool = False,
-        whole: WholeFactors | None = None,
+        whole: WholeFactors | None = None, added: SumFactors | None = None,
     ) -> None:  # fmt: skip
         super().__init__(mk, y, residual)
         assert y.dtype != "float32", "sums that become floats are dequantized"
         self._mult_values, self._bias_values = mult, bias
         self._rectified = rectified and mk.sums_as_floats
-        self._whole_factors = whole
+        self._whole_factors, self._added = whole, added
         self._saturating = clip == all_codes(y.dtype)
         # The layer's own numbers, in the order in which the code below counts them.
         self._floats: list[np.float32] = []
@@ -60,6 +62,8 @@ class CodesEpilogue(Epilogue):
             self._floats += _steps(residual.clip, residual.zero_point)
             self._floats += [ratio(residual.scale, y.scale), ratio(other.scale, y.scale)]
             self._ints.append(other.zero_point)
+        if added:
+            self._ints += [added.start, *added.factors]
 
     def declare_constants(self, k: KernelBuilder, per_lane: PerLane) -> None:
         bias = per_lane(self._bias_values).astype(np.int64)
@@ -95,6 +99,8 @@ class CodesEpilogue(Epilogue):
         if other is None and self._whole_factors:
             codes = self._whole.codes(self.mk, acc, at, lanes)
             return codes if order is None else shuffle([codes], inverse(order))
+        if other is not None and self._added:
+            return self._sum_codes(self._added, self._steps(acc, at, lanes), other)
         if other is None:
             value = self._scaled(acc, at, lanes)
         else:
@@ -131,6 +137,15 @@ class CodesEpilogue(Epilogue):
         raw = mk.widen(codes, lanes) - splat(self._int(3), lanes)
         scaled = cast(raw, "float32", lanes) * splat(self._float(5), lanes)
         return mk.fma(steps, splat(self._float(4), lanes), scaled, lanes)
+
+    def _sum_codes(self, added: SumFactors, steps: Expr, other: Index) -> Expr:
+        """Codes of the sum with the other tensor's, of one lane."""
+        assert self.mk.requantizes
+        raw = self.mk.widen(load(self._other, other), 1) - self._int(3)
+        start, *factors = (self._int(at) for at in (4, 5, 6))
+        first, second = factors
+        unit = self.mk.requantizes
+        return unit.sum_codes((steps, raw), (first, second), start, added.shift)
 
     def _clip(self) -> Clip:
         return Clip(

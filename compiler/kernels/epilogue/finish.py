@@ -24,6 +24,7 @@ from edgekiln.compiler.kernels.numbers import all_codes
 from edgekiln.compiler.kernels.rounding import Rounding
 from edgekiln.compiler.kernels.sharing import SIGNED_IF_SET
 from edgekiln.compiler.onnx_model.requantize import WholeFactors
+from edgekiln.compiler.onnx_model.whole_sums import SumFactors
 from edgekiln.targets.isa.base import MicroKernel
 
 S = TypeVar("S", bound=Sums)
@@ -40,6 +41,7 @@ class RequantizeFinish:
         clip: lowest and highest code of y.
         whole: the same by integers alone, on chips where that is less work; None: by floats. Of a
             layer with a residual, for the result before that is added.
+        added: likewise the sum with the residual.
     """
 
     SIGNED_AS: ClassVar[str] = "Requantize"
@@ -47,6 +49,7 @@ class RequantizeFinish:
     mult: NDArray[np.float32]
     clip: tuple[int, int] = (0, 255)
     whole: WholeFactors | None = field(default=None, metadata={SIGNED_IF_SET: True})
+    added: SumFactors | None = field(default=None, metadata={SIGNED_IF_SET: True})
 
     prefix: ClassVar[str] = ""
     suffix: ClassVar[str] = ""
@@ -55,7 +58,7 @@ class RequantizeFinish:
         """The code that does it."""
         return CodesEpilogue(
             mk, sums.y, self.mult, self.clip, sums.residual, folded_bias(sums, mk.offset),
-            rectified=self.is_rectified(sums), whole=self.whole,
+            rectified=self.is_rectified(sums), whole=self.whole, added=self.added,
         )  # fmt: skip
 
     def is_rectified(self, sums: Sums) -> bool:
@@ -90,6 +93,7 @@ class RequantizeFinish:
             mult=np.full_like(self.mult, 0.0 if bounded else _UNBOUNDED),
             clip=(low, high if saturating else low),
             whole=self.whole and self.whole.erased,
+            added=self.added and self.added.erased,
         )
         return replace(y, scale=1.0, zero_point=low if rectified else high), finish
 

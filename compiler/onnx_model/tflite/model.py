@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekiln.compiler.onnx_model.four_bits import unpacked
 from edgekiln.compiler.onnx_model.tflite import schema
 from edgekiln.compiler.onnx_model.tflite.opcodes import NAMES
 from edgekiln.compiler.onnx_model.tflite.wire import FileTable, NoTablesError, root
@@ -243,7 +244,7 @@ class _ModelReader:
         if dtype == _FOUR_BITS:
             if raw.size != (math.prod(shape) + 1) // 2:
                 raise NoTablesError(f"tensor {name!r} has {raw.size} bytes for {shape} of {dtype}")
-            return _unpacked(raw.view(np.uint8), math.prod(shape)).reshape(shape)
+            return unpacked(raw.view(np.uint8), math.prod(shape)).reshape(shape)
         if dtype not in _DTYPES:
             raise UnsupportedError(
                 f"{self.where}: tensor {name!r} holds {dtype}",
@@ -273,13 +274,6 @@ def _name(code: FileTable) -> str:
     number = max(code.integer("code"), code.integer("deprecated_code"))
     name = NAMES[number] if 0 <= number < len(NAMES) else f"operator {number}"
     return f"{name} {code.text('custom')}" if name == "CUSTOM" else name
-
-
-def _unpacked(pairs: NDArray[np.uint8], count: int) -> NDArray[np.int8]:
-    """So many codes of four bits, of two's complement, the lower ones of a byte first."""
-    both = np.stack([pairs << 4, pairs], axis=-1).astype(np.uint8).view(np.int8) >> 4
-    found: NDArray[np.int8] = both.reshape(-1)[:count]
-    return found
 
 
 def _signed(tensor: TfliteTensor) -> TfliteTensor:

@@ -13,9 +13,14 @@ void initialise_monitor_handles(void); /* the C library's, for stdin, stdout and
 
 static char line[8192];
 
-/* Bits 20 to 23 of CPACR let the floating-point and vector units work. */
-static void enable_fpu(void) {
+static void prepare_core(void) {
+#ifdef __ARM_ARCH_6M__
+    /* UNALIGN_TRP of CCR: the board's core takes words anywhere, as no core of Armv6-M does. */
+    *(volatile uint32_t *)0xE000ED14 |= 1u << 3;
+#else
+    /* Bits 20 to 23 of CPACR let the floating-point and vector units work. */
     *(volatile uint32_t *)0xE000ED88 |= 0xFu << 20;
+#endif
     __asm volatile("dsb\n isb");
 }
 
@@ -43,7 +48,7 @@ static void unescape(char *text) {
 }
 
 void reset(void) {
-    enable_fpu();
+    prepare_core();
     initialise_monitor_handles();
     static char *argv[MAX_ARGUMENTS + 1];
     int argc = 0;

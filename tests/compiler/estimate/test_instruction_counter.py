@@ -12,6 +12,7 @@ LOOP = {
     "x86_64": "1: dec %%eax; jne 1b",
     "aarch64": "1: subs %w0, %w0, #1; b.ne 1b",
     "armv7l": "1: subs %0, %0, #1; bne 1b",
+    "armv6-m": "1: sub %0, %0, #1; bne 1b",
     "armv7e-m": "1: subs %0, %0, #1; bne 1b",
     "armv8-m": "1: subs %0, %0, #1; bne 1b",
     "armv8.1-m": "mov lr, %0; 1: nop; le lr, 1b",
@@ -34,7 +35,9 @@ int main(void) {{
 """
 
 
-@pytest.mark.parametrize("name", ["x86-64-v3", "rpi5", "rpi2-armv7", "cortex-m4", "cortex-m55"])
+@pytest.mark.parametrize(
+    "name", ["x86-64-v3", "rpi5", "rpi2-armv7", "cortex-m0plus", "cortex-m4", "cortex-m55"]
+)
 def test_a_loop_is_counted_exactly_in_its_section(name: str, tmp_path: Path) -> None:
     target = require(name)
     register = "a" if target.machine == "x86_64" else "r"

@@ -49,6 +49,7 @@ EMULATED = {
     "arm_dsp": "cortex-m4",
     "arm_dsp_m7": "cortex-m7",
     "arm_mve": "cortex-m55",
+    "arm_v6m": "cortex-m0plus",
     "riscv_rvv": "riscv64-rvv",
 }
 
@@ -65,7 +66,12 @@ FLOAT_TARGETS = {
     "x86_fma_f32": (_V3, {"avx2", "fma"}),
     "x86_avx512_f32": (_VNNI, {"avx512_vnni", "avx512vl"}),
 }
-FLOAT_EMULATED = {"arm_f32": "rpi4", "armv7_f32": "rpi2-armv7", "riscv_rvv_f32": "riscv64-rvv"}
+FLOAT_EMULATED = {
+    "arm_f32": "rpi4",
+    "armv7_f32": "rpi2-armv7",
+    "riscv_rvv_f32": "riscv64-rvv",
+    "soft_f32": "cortex-m0plus",
+}
 
 _EVERY_TARGET, _EVERY_EMULATED = TARGETS | FLOAT_TARGETS, EMULATED | FLOAT_EMULATED
 

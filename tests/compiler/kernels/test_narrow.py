@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekiln.compiler.ir.memory import Nhwc
-from edgekiln.compiler.kernels.conv2d import narrow_blocks
+from edgekiln.compiler.kernels.conv2d import narrow, narrow_blocks
 from edgekiln.compiler.kernels.conv2d.kernel import ConvolutionKernel
 from edgekiln.compiler.kernels.epilogue.finish import ActivationFinish
 from edgekiln.compiler.kernels.gpu.table import built
 from edgekiln.compiler.onnx_model import weight_blocks
+from edgekiln.targets import isa
+from edgekiln.targets.isa.base import MicroKernel
 from tests.compiler.kernels import harness
 from tests.compiler.kernels.convolutions import Case, Problem, cases
 from tests.compiler.kernels.floats import random_floats
@@ -33,10 +35,25 @@ class NarrowProblem(Problem):
         super().__init__(case, dtype)
         self.weight = narrowed(self.weight)
 
+    def for_chip(self, mk: MicroKernel) -> None:
+        """Without the lowest code, where the chip's products want more for it."""
+        if not narrow.stay_narrow(self.weight, mk):
+            self.weight = self.weight.clip(-7)
+
 
 def narrowed(weight: Array) -> Array:
     """The ends of eight bits become those of four; all codes come up."""
     return (weight >> 4).astype(np.int8)
+
+
+def test_a_pair_of_the_lowest_codes_that_wants_more_bits_stays_bytes() -> None:
+    mk = isa.load("arm_v6m")
+    p = NarrowProblem(dense_case(1, 4, 64, 64), mk.activation)
+    p.weight[0, :2] = -8
+    conv = ConvolutionKernel(y=p.y.tensor, finish=p.finish, **p.attributes())
+    assert not conv.in_four_bits(mk).narrow
+    assert replace(conv, weight=conv.weight.clip(-7)).in_four_bits(mk).narrow
+    assert conv.in_four_bits(isa.load("arm_dsp")).narrow
 
 
 @everywhere
@@ -47,6 +64,7 @@ def test_a_convolution_of_four_bits_agrees_with_onnx_runtime(
 ) -> None:
     mk = microkernel(name)
     p = NarrowProblem(case, mk.activation)
+    p.for_chip(mk)
     conv = ConvolutionKernel(
         y=p.y.tensor, finish=p.finish, groups=case.groups, narrow=True, **p.attributes()
     )

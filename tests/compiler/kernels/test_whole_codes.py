@@ -26,7 +26,7 @@ HERE = Case(
     dilations=(1, 1), pads=(0, 0, 0, 0), zeros=("low", "some"), data="random", halos=(0, 0),
     clipped=False, pieces=1,
 )  # fmt: skip
-MICROCONTROLLERS = ("arm_dsp", "arm_mve")
+MICROCONTROLLERS = ("arm_dsp", "arm_mve", "arm_v6m")
 K = TypeVar("K", bound=ConvolutionKernel | DepthwiseKernel)
 
 

@@ -12,10 +12,10 @@ from edgekiln.benchmarks.tflite.network import network
 from edgekiln.benchmarks.tflite.operators import (
     CASES,
     TfliteCase,
-    of_four_bits,
     of_unsigned,
+    written_by,
 )
-from edgekiln.benchmarks.tflite.writer import TfliteWriter, UnsignedWriter, unsigned
+from edgekiln.benchmarks.tflite.writer import NarrowWriter, TfliteWriter, UnsignedWriter, unsigned
 from edgekiln.compiler.onnx_model import io
 from edgekiln.compiler.onnx_model.session import Session
 from edgekiln.compiler.onnx_model.tflite.convert import OPERATORS
@@ -53,14 +53,16 @@ def test_an_operator_on_unsigned_codes_is_litert_s(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"])
 def test_weights_of_four_bits_are_litert_s(name: str) -> None:
-    cases = [of_four_bits(CASES[name], np.random.default_rng(seed)) for seed in range(SEEDS)]
+    cases = [
+        written_by(NarrowWriter, CASES[name], np.random.default_rng(seed)) for seed in range(SEEDS)
+    ]
     found = [compare(name, case.file, [case.inputs], compiled=False) for case in cases]
     assert [each.onnx for each in found] == [0] * SEEDS
     assert all(each.values for each in found)
 
 
 def test_a_network_s_program_of_four_bits_is_litert_s() -> None:
-    case = of_four_bits(network, np.random.default_rng(1))
+    case = written_by(NarrowWriter, network, np.random.default_rng(1))
     rng = np.random.default_rng(2)
     calls = [[rng.integers(-128, 128, (1, 12, 10, 3)).astype(np.int8)] for _ in range(20)]
     found = compare("a network", case.file, calls, compiled=True)
