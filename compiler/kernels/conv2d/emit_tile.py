@@ -34,6 +34,8 @@ class ConvolutionTileEmitter:
             with loop(begin, end) as item:
                 n, h = divmod_(item, y.h)
                 fill_border(self.plan.mk, self.epilogue.out, y, n, h, self.epilogue.zero())
+        if self.decoder:
+            self.decoder.begin()
         self._items(begin, end)
 
     def _items(self, begin: Expr, end: Expr) -> None:

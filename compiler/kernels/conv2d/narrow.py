@@ -35,6 +35,7 @@ from edgekiln.targets.isa.expressions import (
     splat,
 )  # fmt: skip
 
+MOST_WHOLE_BYTES = 16 << 10  # of all weights of a layer, on a microcontroller's stack
 _WORD_CODES = 8
 _MOST_FILLED = 1 / 16  # of what is stored
 
@@ -84,10 +85,12 @@ class NarrowLayout:
 
     def decoder(self, constants: Sequence[Buffer]) -> "Decoder":
         """Declare the memory of a decoded block."""
-        most = max(block.channels for block in self.plan.layout)
+        plan, whole = self.plan, decodes_once(self.plan)
+        most = max(block.channels for block in plan.layout)
+        lanes = plan.conv.groups * plan.group_lanes if whole else most
         # As vectors of weights are read; words where there are none.
-        memory = scratch(self.dtype, most * self.lane, 4 * self.plan.mk.register)
-        return Decoder(self, constants[0], memory)
+        memory = scratch(self.dtype, lanes * self.lane, 4 * plan.mk.register)
+        return Decoder(self, constants[0], memory, whole)
 
     def _joined(self, nibbles: NDArray[np.uint32]) -> NDArray[np.generic]:
         """Join nibbles, whole units of them, in bytes or words."""
@@ -112,6 +115,14 @@ def stay_narrow(weight: Weights, mk: MicroKernel) -> bool:
     return bool(products.arrange(least).min() >= LEAST)
 
 
+def decodes_once(plan: Packing) -> bool:
+    """Whether all weights are decoded before the first item: where blocks would be for each strip
+    of pixels, and there are few.
+    """
+    weights = plan.oc * plan.conv.groups * plan.stored_taps * plan.stored_steps * plan.mk.k_step
+    return plan.repeats_blocks and weights * 2 <= MOST_WHOLE_BYTES
+
+
 def layout_of(plan: Packing) -> NarrowLayout:
     """The layout that suits a plan's blocks and its chip's vectors."""
     mk, pairs = plan.mk, plan.packed_weights().dtype == np.int16
@@ -133,22 +144,39 @@ def _filled(codes: int, whole: int) -> int:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Decodes the weights of a block of channels, wherever one begins."""
+    """Decodes the weights of a block of channels, wherever one begins, or of all before the first.
+
+    Args:
+        whole: of all; there is memory for them.
+    """
 
     layout: NarrowLayout
     packed: Buffer
     decoded: Buffer
+    whole: bool
+
+    def begin(self) -> None:
+        """Emit what comes before all items."""
+        if self.whole:
+            for channels in self.layout.plan.channel_blocks():
+                self._decode(channels, let(channels.lane * self.layout.lane))
 
     def ready(self, channels: Channels) -> Channels:
         """Emit the decoding of a block; returns it with its weights where they are then."""
+        if self.whole:
+            return replace(channels, weights=let(channels.lane * self.layout.lane))
+        self._decode(channels, 0)
+        return replace(channels, weights=0)
+
+    def _decode(self, channels: Channels, to: Index) -> None:
+        """Emit the decoding of a block to a place."""
         unit = self.layout.unit
         # Of bytes or of words, each of which has as many codes.
         each = 2 if self.layout.half else _WORD_CODES
         count = channels.block.channels * self.layout.lane // unit
         source = let(channels.lane * (self.layout.lane // each))
         with repeat(count) as i:
-            self._unit(let(source + i * (unit // each)), let(i * unit))
-        return replace(channels, weights=0)
+            self._unit(let(source + i * (unit // each)), let(to + i * unit))
 
     def _unit(self, source: Index, to: Index) -> None:
         """Emit the decoding of a unit."""

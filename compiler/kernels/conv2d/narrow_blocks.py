@@ -94,6 +94,9 @@ class BlockDecoder:
     constants: tuple[Buffer, ...]
     decoded: Buffer
 
+    def begin(self) -> None:
+        """Emit what comes before all items: nothing."""
+
     def ready(self, channels: Channels) -> Channels:
         """Emit the decoding of a block; returns it with its weights where they are then."""
         layout, width = self.layout, self.layout.plan.mk.k_step

@@ -6,6 +6,7 @@ import numpy as np
 
 from edgekiln.compiler.kernels.channels import blocks, vectors
 from edgekiln.compiler.kernels.conv2d import widened_plan
+from edgekiln.compiler.kernels.conv2d.narrow import decodes_once
 from edgekiln.compiler.kernels.conv2d.plan import DirectPlan
 from edgekiln.compiler.kernels.conv2d.spec import ConvolutionSpec
 from edgekiln.compiler.kernels.conv2d.widened_plan import ITEM_BYTES, WidenedPlan
@@ -29,13 +30,13 @@ class NarrowPlan(DirectPlan):
 
 
 class NarrowWidenedPlan(WidenedPlan):
-    """The numbers of one on widened activations: each block is decoded for each strip."""
+    """The numbers of one on widened activations: each block is decoded for each strip, or all once."""
 
     @cached_property
     def ranked(self) -> list[tuple[float, Tile]]:
         most = min(self.pixels, widened_plan.fitting(self.conv, self.mk, self.widening))
         rows = 1 if self.joined else self.conv.y.n * self.conv.y.h
-        strips = rows * -(-self.pixels // most)
+        strips = 1 if decodes_once(self) else rows * -(-self.pixels // most)
         size = 1 if self.in_bytes else ITEM_BYTES
         return _with_decoding(self, super().ranked, times=strips, item_bytes=size)
 

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +73,7 @@ class Packing:
     steps: int
     layout: tuple[Block, ...]
     taps: int
+    repeats_blocks: ClassVar[bool] = False  # each block of channels begins once for every strip
 
     def __init__(self, conv: ConvolutionSpec, mk: MicroKernel) -> None:
         self.conv, self.mk = conv, mk

@@ -71,6 +71,8 @@ class WidenedPlan(DirectPlan):
         pitch: elements of a row of the scratch.
     """
 
+    repeats_blocks = True
+
     def __init__(self, conv: ConvolutionSpec, mk: MicroKernel) -> None:
         assert mk.widening
         self.widening, self.in_bytes = mk.widening, _in_bytes(conv, mk)
