@@ -14,6 +14,7 @@ from edgekiln.compiler.onnx_model.four_bits import LEAST_WEIGHTS
 
 LEVELS = 16  # of a code
 _SIZES = (256, 128, 64, 32, 16)  # of a block, besides all of a row
+_TOLD_BY = 8  # weights of a block
 _ULPS = (0, 1, -1, 2, -2)  # a quotient may be so far from the scale
 
 
@@ -33,10 +34,27 @@ def size_of_blocks(weights: NDArray[np.float32]) -> int | None:
         return None
     k: int = weights.shape[1]
     for size in (k + k % 2, *(size for size in _SIZES if size < k)):
-        # Weights that nobody quantized are told by their first row.
-        if _blocks(weights[:1], size) and _blocks(weights, size):
+        if _pays(size, k) and _has_blocks(weights, size):
             return size
     return None
+
+
+def _pays(size: int, k: int) -> bool:
+    """Whether a row in blocks takes at most half of what it takes in floats."""
+    # A code has half a byte, a block a scale and a byte for the zero point.
+    return -(-k // size) * (size // 2 + 5) <= 2 * k
+
+
+def _has_blocks(weights: NDArray[np.float32], size: int) -> bool:
+    """Whether weights are made of blocks of this size. A few rows tell those that nobody quantized,
+    but for rows that are anything, such as those of zeros.
+    """
+    begin, rows = 0, 1
+    while begin < len(weights):
+        if _blocks(weights[begin : begin + rows], size) is None:
+            return False
+        begin, rows = begin + rows, rows * 8
+    return True
 
 
 def blocks_of(weights: NDArray[np.float32], size: int) -> WeightBlocks:
@@ -62,14 +80,15 @@ def _blocks(weights: NDArray[np.float32], size: int) -> WeightBlocks | None:
                 break
             # The largest weight is `code` steps.
             tried = _moved((most[left] / np.float32(code)).astype(np.float32), ulps)
-            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-                whole = np.rint(parts[left] / tried[:, None])
-                same = (whole.astype(np.float32) * tried[:, None] == parts[left]).all(axis=1)
+            # Most scales are wrong for the first weights.
+            _, likely = _whole_steps(parts[left, :_TOLD_BY], tried)
+            at, tried = left[likely], tried[likely]
+            whole, same = _whole_steps(parts[at], tried)
             span = whole.max(axis=1).clip(0) - whole.min(axis=1).clip(None, 0)
             good = same & (span < LEVELS)
-            scales[left[good]] = tried[good]
-            steps[left[good]] = whole[good].astype(np.int32)
-            left = left[~good]
+            scales[at[good]] = tried[good]
+            steps[at[good]] = whole[good].astype(np.int32)
+            left = np.setdiff1d(left, at[good], assume_unique=True)
     if left.size:
         return None
     zeros = -steps.min(axis=1).clip(None, 0)
@@ -78,6 +97,15 @@ def _blocks(weights: NDArray[np.float32], size: int) -> WeightBlocks | None:
         size=size, codes=codes.astype(np.uint8),
         zeros=zeros.reshape(rows, count).astype(np.uint8), scales=scales.reshape(rows, count),
     )  # fmt: skip
+
+
+def _whole_steps(
+    parts: NDArray[np.float32], scales: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.bool]]:
+    """How many steps of its scale each weight is, and in which rows that gives the weights again."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        whole = np.rint(parts / scales[:, None])
+        return whole, (whole * scales[:, None] == parts).all(axis=1)
 
 
 def _moved(values: NDArray[np.float32], ulps: int) -> NDArray[np.float32]:

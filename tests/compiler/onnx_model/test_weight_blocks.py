@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model import operators, weight_blocks
 from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.weight_blocks import blocks_of, size_of_blocks
 from edgekiln.runtime import bundle
@@ -57,6 +57,27 @@ def test_numbers_of_more_bits_stay_as_they_are(bits: int) -> None:
     codes = rng.integers(-(1 << (bits - 1)), 1 << (bits - 1), (64, 64))
     codes[:, ::16] = -(1 << (bits - 1))
     assert size_of_blocks((codes * 0.37).astype(np.float32)) is None
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_rows_too_short_for_a_scale_each_stay_as_they_are(k: int) -> None:
+    weights = np.random.default_rng(0).integers(-8, 8, (2048, k)).astype(np.float32)
+    assert size_of_blocks(weights) is None
+
+
+def test_rows_of_zeros_tell_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = np.random.default_rng(0).normal(size=(20_000, 64)).astype(np.float32)
+    weights[0] = 0.0
+    seen, whole_steps = 0, weight_blocks._whole_steps
+
+    def counted(parts: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal seen
+        seen += parts.size
+        return whole_steps(parts, scales)
+
+    monkeypatch.setattr(weight_blocks, "_whole_steps", counted)
+    assert size_of_blocks(weights) is None
+    assert seen < weights.size
 
 
 def of_onnx(kind: int, axis: int, size: int, *, asymmetric: bool) -> onnx.ModelProto:
