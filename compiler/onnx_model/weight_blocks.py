@@ -102,7 +102,7 @@ def _blocks(weights: NDArray[np.float32], size: int) -> WeightBlocks | None:
 def _whole_steps(
     parts: NDArray[np.float32], scales: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool]]:
-    """How many steps of its scale each weight is, and in which rows that gives the weights again."""
+    """How many steps of its scale each weight is, and the rows that this gives again."""
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         whole = np.rint(parts / scales[:, None])
         return whole, (whole * scales[:, None] == parts).all(axis=1)
