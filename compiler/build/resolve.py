@@ -180,6 +180,11 @@ def begin_stage(store: Store, name: str, model: str, recipe: Recipe) -> Artifact
         raise ConfigError(f"{name}: {model!r} is not a file it can read", f"it takes {kinds}")
     artifact = start(store, model, recipe)
     if artifact.kind == "onnx-int8" and "onnx" in takes and "onnx-int8" not in takes:
+        from edgekiln.compiler.onnx_model.blocked_weights import are_all_codes
+        from edgekiln.compiler.onnx_model.io import load_model
+
+        if are_all_codes(load_model(artifact.path)):
+            return replace(artifact, kind="onnx")
         raise ConfigError(
             f"{name}: {model} is quantized already",
             "give the float .onnx that it was made of, or go on with: edgekiln compile",

@@ -21,6 +21,42 @@ if TYPE_CHECKING:
     Nodes = list[onnx.NodeProto] | None
 
 _BYTE = 8
+_PRODUCT = "MatMulNBits"
+
+
+def are_all_codes(model: "onnx.ModelProto") -> bool:
+    """Whether a model has such weights, and no other codes: all that it computes is of floats."""
+    of_codes = [
+        node
+        for node in model.graph.node
+        if (row := operators.of(node)) is not None and row.role == "integer"
+    ]
+    return bool(of_codes) and all(
+        node.op_type == _PRODUCT or operators.attributes(node).get("block_size")
+        for node in of_codes
+    )
+
+
+def multiplied_in_floats(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """The model without any `accuracy_level`: ONNX Runtime's product of such weights rounds
+    activations to codes first where that allows it. The same object if there is none.
+    """
+    import onnx
+
+    levels = "accuracy_level"
+    if not any(operators.attributes(node).get(levels) for node in _products(model)):
+        return model
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    for node in _products(made):
+        kept = [each for each in node.attribute if each.name != levels]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    return made
+
+
+def _products(model: "onnx.ModelProto") -> "list[onnx.NodeProto]":
+    return [node for node in model.graph.node if node.op_type == _PRODUCT]
 
 
 def dequantized(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.onnx_model import text_cut
+from edgekiln.compiler.onnx_model.blocked_weights import multiplied_in_floats
 from edgekiln.compiler.onnx_model.session_options import session_options
 from edgekiln.runtime.errors import UnsupportedError
 
@@ -41,7 +42,7 @@ class Session:
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         levels = ort.GraphOptimizationLevel
-        network, self._texts = text_cut.cut(model)
+        network, self._texts = text_cut.cut(multiplied_in_floats(model))
         options = session_options()
         options.graph_optimization_level = (
             levels.ORT_ENABLE_ALL if optimize else levels.ORT_ENABLE_BASIC

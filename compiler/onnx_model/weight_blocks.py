@@ -16,6 +16,7 @@ from edgekiln.compiler.onnx_model.four_bits import LEAST, LEAST_WEIGHTS, MOST
 LEVELS = 16  # of a code
 MOST_FACTOR = 127 // MOST  # of integers: so that a product is an int8
 _SIZES = (256, 128, 64, 32, 16)  # of a block, besides all of a row
+_TOLD_BY = 8  # weights of a block
 _ULPS = (0, 1, -1, 2, -2)  # a quotient may be so far from the scale
 
 
@@ -36,13 +37,35 @@ def size_of_blocks(weights: NDArray[np.generic]) -> int | None:
     if weights.size < LEAST_WEIGHTS:
         return None
     k: int = weights.shape[1]
+    floats = weights.dtype == np.float32
     # One factor for a row of integers is its scale's.
-    whole = [k + k % 2] if weights.dtype == np.float32 else []
+    whole = [k + k % 2] if floats else []
     for size in (*whole, *(size for size in _SIZES if size < k)):
-        # Weights that nobody quantized are told by their first row.
-        if _blocks(weights[:1], size) and _blocks(weights, size):
+        if _pays(size, k, floats=floats) and _has_blocks(weights, size):
             return size
     return None
+
+
+def _pays(size: int, k: int, *, floats: bool) -> bool:
+    """Whether a row in blocks takes at most half of what it takes in floats, or four fifths of what
+    it takes in bytes.
+    """
+    # A code has half a byte, a block a scale and a byte for the zero point; of integers a factor
+    # for each byte that a step has.
+    taken = -(-k // size) * (size // 2 + (5 if floats else 4))
+    return taken <= (2 if floats else 0.8) * k
+
+
+def _has_blocks(weights: NDArray[np.generic], size: int) -> bool:
+    """Whether weights are made of blocks of this size. A few rows tell those that nobody quantized,
+    but for rows that are anything, such as those of zeros.
+    """
+    begin, rows = 0, 1
+    while begin < len(weights):
+        if _blocks(weights[begin : begin + rows], size) is None:
+            return False
+        begin, rows = begin + rows, rows * 8
+    return True
 
 
 def blocks_of(weights: NDArray[np.generic], size: int) -> WeightBlocks:
@@ -100,18 +123,28 @@ def _of_floats(parts: NDArray[np.float32]) -> _Found:
                 break
             # The largest weight is `code` steps.
             tried = _moved((most[left] / np.float32(code)).astype(np.float32), ulps)
-            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-                whole = np.rint(parts[left] / tried[:, None])
-                same = (whole.astype(np.float32) * tried[:, None] == parts[left]).all(axis=1)
+            # Most scales are wrong for the first weights.
+            _, likely = _whole_steps(parts[left, :_TOLD_BY], tried)
+            at, tried = left[likely], tried[likely]
+            whole, same = _whole_steps(parts[at], tried)
             span = whole.max(axis=1).clip(0) - whole.min(axis=1).clip(None, 0)
             good = same & (span < LEVELS)
-            scales[left[good]] = tried[good]
-            steps[left[good]] = whole[good].astype(np.int32)
-            left = left[~good]
+            scales[at[good]] = tried[good]
+            steps[at[good]] = whole[good].astype(np.int32)
+            left = np.setdiff1d(left, at[good], assume_unique=True)
     if left.size:
         return None
     zeros = -steps.min(axis=1).clip(None, 0)
     return steps + zeros[:, None], zeros, scales
+
+
+def _whole_steps(
+    parts: NDArray[np.float32], scales: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.bool]]:
+    """How many steps of its scale each weight is, and the rows that this gives again."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        whole = np.rint(parts / scales[:, None])
+        return whole, (whole * scales[:, None] == parts).all(axis=1)
 
 
 def _moved(values: NDArray[np.float32], ulps: int) -> NDArray[np.float32]:

@@ -80,7 +80,7 @@ def learned_of(graph: "QdqGraph", source: "onnx.ModelProto | None", bits: int) -
         else:
             constants[name] = _stored(graph, node, codes, scales)
     for layer in graph.layers:
-        _add_layer(graph, layer, weights, biases)
+        _add_layer(graph, layer, weights, biases, bits)
     scale_of, scales_made = _scales(graph)
     return Learned(
         scales=scales_made,
@@ -96,17 +96,28 @@ def learned_of(graph: "QdqGraph", source: "onnx.ModelProto | None", bits: int) -
 
 def _add_layer(
     graph: "QdqGraph", layer: "onnx.NodeProto", weights: dict[str, LearnedWeight],
-    biases: dict[str, LearnedBias],
+    biases: dict[str, LearnedBias], bits: int,
 ) -> None:  # fmt: skip
-    """The numbers of a recurrent layer, by their own names. Its factors are its weights' scales."""
-    places = [(recurrent.INPUTS, recurrent.X_FACTORS), (recurrent.WEIGHTS, recurrent.FACTORS)]
-    for codes, scale in [[layer.input[place] for place in pair] for pair in places]:
-        factors = graph.constants[scale].astype(np.float32)
-        weights[codes] = LearnedWeight(graph.constants[codes], factors, 1, None)
-    of_state = [] if recurrent.is_lstm(layer) else [(recurrent.OWN, recurrent.FACTORS)]
-    for place, scale_place in ((recurrent.X_BIAS, recurrent.X_FACTORS), *of_state):
-        factors = graph.constants[layer.input[scale_place]].astype(np.float32)
-        biases[layer.input[place]] = LearnedBias(graph.constants[layer.input[place]], factors)
+    """The numbers of a recurrent layer, by their own names. Its factors are its weights' scales.
+
+    Args:
+        bits: of a weight that data are multiplied with; those of the state have all.
+    """
+    of_data = bits_of(graph.constants[layer.input[recurrent.INPUTS]].shape, bits, WEIGHT_BITS)
+    for place, scale, own in (
+        (recurrent.INPUTS, recurrent.X_FACTORS, of_data),
+        (recurrent.WEIGHTS, recurrent.FACTORS, WEIGHT_BITS),
+    ):
+        codes = layer.input[place]
+        factors = graph.constants[layer.input[scale]].astype(np.float32)
+        weights[codes] = LearnedWeight(graph.constants[codes], factors, 1, None, own)
+    of_state = [(recurrent.OWN, recurrent.FACTORS, WEIGHT_BITS)]
+    for place, scale, own in (
+        (recurrent.X_BIAS, recurrent.X_FACTORS, of_data),
+        *([] if recurrent.is_lstm(layer) else of_state),
+    ):
+        factors = graph.constants[layer.input[scale]].astype(np.float32)
+        biases[layer.input[place]] = LearnedBias(graph.constants[layer.input[place]], factors, own)
 
 
 def _stored(

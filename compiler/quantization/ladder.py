@@ -173,7 +173,9 @@ class Climb:
         rounded at all would do, or where more of the noise is theirs than the activations'.
         """
         scheme = now.scheme
-        real = with_real_weights(scheme.model, scheme.in_parts())
+        # Biases as they were: what corrects for the rounding of weights is wrong without it.
+        plain = replace(scheme, weights={}).in_parts()
+        real = with_real_weights(scheme.model, plain)
         verdict = self.judge.verdict(real)
         gain_db = self._signal_db(verdict) - self._signal_db(now.verdict)
         helps = self._surely(verdict) or gain_db >= _HALF_DB

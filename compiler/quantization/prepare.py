@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from edgekiln.compiler.onnx_model import (
+    blocked_weights,
     folding,
     io,
     model_inputs,
@@ -43,7 +44,7 @@ def prepare(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """
     import onnx
 
-    if io.is_quantized(model):
+    if io.is_quantized(model) and not blocked_weights.are_all_codes(model):
         raise UnsupportedError(
             "the model is quantized already",
             hint="give the float model, or go on with: edgekiln compile",

@@ -30,7 +30,7 @@ class NarrowPlan(DirectPlan):
 
 
 class NarrowWidenedPlan(WidenedPlan):
-    """The numbers of one on widened activations: each block is decoded for each strip, or all once."""
+    """The numbers of one on widened activations: blocks are decoded for each strip, or all once."""
 
     @cached_property
     def ranked(self) -> list[tuple[float, Tile]]:

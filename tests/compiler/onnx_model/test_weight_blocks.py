@@ -9,15 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.build.recipe import Recipe
+from edgekiln.compiler.build.resolve import begin_stage
+from edgekiln.compiler.onnx_model import operators, weight_blocks
 from edgekiln.compiler.onnx_model.equivalents import write_in_others
 from edgekiln.compiler.onnx_model.weight_blocks import blocks_of, size_of_blocks
+from edgekiln.compiler.pipeline.store import Store
 from edgekiln.runtime import bundle
 from edgekiln.runtime.errors import UnsupportedError
 from edgekiln.targets import profile
+from tests.compiler import quantizing
 from tests.compiler.onnx_model.same_numbers import assert_same_numbers, by_onnxruntime
 from tests.compiler.onnx_model.same_numbers import operators as kinds
-from tests.e2e.compiled_models import build
+from tests.e2e.compiled_models import build, check
 
 K, N, ROWS = 96, 40, 3
 
@@ -59,6 +63,27 @@ def test_numbers_of_more_bits_stay_as_they_are(bits: int) -> None:
     assert size_of_blocks((codes * 0.37).astype(np.float32)) is None
 
 
+@pytest.mark.parametrize("k", [1, 3])
+def test_rows_too_short_for_a_scale_each_stay_as_they_are(k: int) -> None:
+    weights = np.random.default_rng(0).integers(-8, 8, (2048, k)).astype(np.float32)
+    assert size_of_blocks(weights) is None
+
+
+def test_rows_of_zeros_tell_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = np.random.default_rng(0).normal(size=(20_000, 64)).astype(np.float32)
+    weights[0] = 0.0
+    seen, whole_steps = 0, weight_blocks._whole_steps
+
+    def counted(parts: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal seen
+        seen += parts.size
+        return whole_steps(parts, scales)
+
+    monkeypatch.setattr(weight_blocks, "_whole_steps", counted)
+    assert size_of_blocks(weights) is None
+    assert seen < weights.size
+
+
 def of_onnx(kind: int, axis: int, size: int, *, asymmetric: bool) -> onnx.ModelProto:
     rng = np.random.default_rng(size)
     shape, least = (K, N), 0 if kind in (TensorProto.UINT4, TensorProto.UINT8) else -8
@@ -78,7 +103,9 @@ def of_onnx(kind: int, axis: int, size: int, *, asymmetric: bool) -> onnx.ModelP
     return model_of(nodes, weights, "")
 
 
-def of_onnxruntime(bits: int, size: int, zeros: str, *, bias: bool) -> onnx.ModelProto:
+def of_onnxruntime(
+    bits: int, size: int, zeros: str, *, bias: bool, level: int = 0
+) -> onnx.ModelProto:
     rng = np.random.default_rng(bits * size)
     count = -(-K // size)
     parts = {
@@ -96,7 +123,7 @@ def of_onnxruntime(bits: int, size: int, zeros: str, *, bias: bool) -> onnx.Mode
         names.pop()
     node = helper.make_node(
         "MatMulNBits", names, ["y"], name="y", domain="com.microsoft", K=K, N=N, bits=bits,
-        block_size=size,
+        block_size=size, accuracy_level=level,
     )  # fmt: skip
     return model_of(
         [node], [numpy_helper.from_array(v, n) for n, v in parts.items()], "com.microsoft"
@@ -162,3 +189,23 @@ def test_programs_keep_them_in_four_bits(tmp_path: Path, target: str) -> None:
     spec, _ = bundle.read_program(build(path, profile.load(target)))
     # Half a byte each, and of 32 a scale and a byte for the zero point.
     assert spec.weights_bytes < K * N * (0.5 + 5 / 32) * 1.2 + 256
+
+
+@pytest.mark.parametrize("kind", ["onnx", "onnxruntime"])
+def test_quantize_makes_codes_of_all_else_too(tmp_path: Path, kind: str) -> None:
+    blocks = of_onnx(TensorProto.UINT4, 0, 32, asymmetric=True)
+    # At this level ONNX Runtime rounds the activations of its product.
+    products = of_onnxruntime(4, 32, "packed", bias=True, level=4)
+    path = tmp_path / "net.onnx"
+    onnx.save(blocks if kind == "onnx" else products, path)
+    assert begin_stage(Store(tmp_path / "store"), "quantize", str(path), Recipe()).kind == "onnx"
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(60, K)).astype(np.float32))
+    made, metrics, _ = quantizing.quantize(path, data=str(tmp_path / "x.npy"))
+    assert kinds(made).count("QuantizeLinear") == 1  # an output is float
+    assert metrics["sqnr_db"] > 30
+
+
+def test_programs_are_held_against_products_of_floats(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(of_onnxruntime(4, 32, "packed", bias=True, level=4), path)
+    check(path, profile.load("x86-64-v3"))

@@ -88,5 +88,22 @@ def test_samples_are_computed_each_for_itself(tmp_path: Path) -> None:
     assert len(torch.unique(together, dim=0)) == 3
 
 
+@pytest.mark.parametrize("bits", [7, 5])
+def test_weights_of_the_data_keep_to_their_bits_and_those_of_the_state_have_eight(
+    tmp_path: Path, bits: int
+) -> None:
+    model = io.load_model(int8_layer(tmp_path, "GRU", "forward"))
+    network = QuantizedNetwork(model, weight_bits=bits)
+    with torch.no_grad():
+        for parameter in network.weights.parameters():
+            parameter.add_(0.5 * torch.randn(parameter.shape, generator=torch.manual_seed(0)))
+    largest = {
+        name.rpartition(".")[2]: int(np.abs(array.astype(int)).max())
+        for name, array in _stored(to_model(network)).items()
+        if name.endswith((".inputs", ".weights"))
+    }
+    assert largest == {"inputs": (1 << bits - 1) - 1, "weights": 127}
+
+
 def _stored(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     return {w.name: onnx.numpy_helper.to_array(w) for w in model.graph.initializer}

@@ -152,6 +152,17 @@ def test_rounding_is_not_learned_where_activations_lose_the_signal(net: Bench) -
     assert bound.sqnr_db - first.sqnr_db < 3.0
 
 
+def test_what_rounding_can_give_is_judged_without_what_corrects_it(net: Bench) -> None:
+    never = {ROUNDING: lambda _scheme, _bench: pytest.fail("learned how to round")}
+    corrected = {"bias correction": CORRECTIONS["bias correction"], **never}
+    bounds = []
+    for corrections in (never, corrected):
+        _, ladder = climb(net, 2.0, corrections=corrections)
+        bounds += [rung.sqnr_db for rung in ladder.rungs if rung.name == FLOAT_WEIGHTS]
+    assert len(bounds) == 2
+    assert bounds[1] == pytest.approx(bounds[0])
+
+
 def test_rounding_is_learned_where_weights_lose_the_signal(net: Bench) -> None:
     rows = rounded_anew(net.model, net.scheme.quantized(), peak_scales, 3)
     coarse = replace(net, scheme=replace(net.scheme, ranges=ranges_of(net), weights=rows))
