@@ -13,8 +13,9 @@ from edgekiln.compiler.kernels.conv2d.widened_plan import ITEM_BYTES, WidenedPla
 from edgekiln.compiler.kernels.tile import Algorithm, Tile
 from edgekiln.targets.isa.base import MicroKernel
 
-# Of a decoded block of channels, which lies on the stack.
-MOST_BLOCK_BYTES = 128 << 10
+# Of a decoded block of channels, which lies on the stack: of a microcontroller, whose sums are no
+# vectors, and of others.
+_MOST_SCALAR_BYTES, _MOST_BLOCK_BYTES = 16 << 10, 128 << 10
 _WORD_CYCLES = 2.5  # for a code of a word: masked, its sign restored, stored
 _VECTOR_OPS = 6.0  # for two vectors of codes
 
@@ -45,7 +46,7 @@ def has_small_blocks(conv: ConvolutionSpec, mk: MicroKernel) -> bool:
     """Whether a block of the fewest channels, widened and filled up, is small enough."""
     item_bytes = conv.weight.itemsize if conv.weight.dtype == np.float32 else ITEM_BYTES
     least: int = 2 * conv.weight[0].size * item_bytes * mk.products.lanes[-1]
-    return least <= MOST_BLOCK_BYTES
+    return least <= _most_bytes(mk.products)
 
 
 def plans(conv: ConvolutionSpec, mk: MicroKernel, algorithm: Algorithm | None) -> list[DirectPlan]:
@@ -81,7 +82,12 @@ def _with_decoding(
         layout = blocks(vectors(plan.oc, plan.mk, tile.lanes), tile.vectors)
         return item_bytes * channel * max(block.channels for block in layout)
 
-    return [(cost + cycles, tile) for cost, tile in ranked if block_bytes(tile) <= MOST_BLOCK_BYTES]
+    most = _most_bytes(plan.mk)
+    return [(cost + cycles, tile) for cost, tile in ranked if block_bytes(tile) <= most]
+
+
+def _most_bytes(mk: MicroKernel) -> int:
+    return _MOST_SCALAR_BYTES if mk.lanes == (1,) else _MOST_BLOCK_BYTES
 
 
 def _code_cycles(mk: MicroKernel) -> float:

@@ -150,3 +150,22 @@ def dense_case(seed: int, rows: int, k: int, channels: int) -> Case:
 def convolution(seed: int, rows: int, k: int, channels: int, dtype: str) -> ConvolutionKernel:
     p = Problem(dense_case(seed, rows, k, channels), dtype)
     return ConvolutionKernel(y=p.y.tensor, finish=p.finish, **p.attributes())
+
+
+@pytest.mark.parametrize("name", ["arm_dsp", "arm_mve", "arm_v6m"])
+def test_a_microcontrollers_stack_has_room_for_what_is_decoded(name: str) -> None:
+    mk = isa.load(name)
+    for k, fits in ((64, True), (4096, True), (9000, False)):
+        p = NarrowProblem(dense_case(1, 1, k, 64), mk.activation)
+        p.weight = p.weight.clip(-7)
+        conv = ConvolutionKernel(y=p.y.tensor, finish=p.finish, **p.attributes())
+        small = conv.in_four_bits(mk)
+        assert bool(small.narrow) == fits
+        if not fits:
+            continue
+        plan = small.direct(mk)
+        assert plan is not None
+        layout = narrow.layout_of(plan)
+        most = max(block.channels for block in plan.layout)
+        size = np.dtype(layout.dtype).itemsize
+        assert most * layout.lane * size <= 16 << 10
