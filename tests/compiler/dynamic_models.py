@@ -56,7 +56,9 @@ class IntegerModel:
         ]  # fmt: skip
         a, b = shapes[self.rng.integers(len(shapes))]
         of_a, of_b = (str(pick(["uint8", "int8"])) for _ in range(2))
-        columns: tuple[int, ...] = (n,) if len(b) > 1 and self.rng.integers(2) else ()
+        each = len(b) > 1 and self.rng.integers(2)
+        # ONNX Runtime takes one for each column of a matrix, not of several.
+        columns: tuple[int, ...] = (n,) if each and len(b) == 2 else ()
         hows = [str(pick(["absent", "constant", "given"])) for _ in range(2)]
         self.node(
             "MatMulInteger",
