@@ -63,8 +63,8 @@ class QuantizedTraining(Stage, ABC):
     weight_block: int = field(
         default=0,
         metadata={
-            "help": "Of weights of 4 bits in dense layers and 1×1 convolutions, give so many of an "
-            "output, 32, 64 or 128, a factor of their own; 0 gives them one scale a channel."
+            "help": "Give so many weights of 4 bits of an output, 32, 64 or 128, a factor of their "
+            "own, in dense layers and 1×1 convolutions; 0 gives none."
         },
     )
 

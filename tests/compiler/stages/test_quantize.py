@@ -198,7 +198,7 @@ def test_other_numbers_of_bits_are_refused():
     with pytest.raises(ConfigError) as caught:
         QuantizeStage(weight_bits=6)
     assert (caught.value.message, caught.value.hint) == (
-        "quantize: weight-bits = 6", "give 8, or 7"
+        "quantize: weight-bits = 6", "give 8, 7 or 4"
     )  # fmt: skip
 
 
