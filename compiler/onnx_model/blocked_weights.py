@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekiln.compiler.onnx_model import operators
+from edgekiln.compiler.onnx_model.four_bits import unpacked
 from edgekiln.compiler.onnx_model.node_writer import NodeWriter
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     Nodes = list[onnx.NodeProto] | None
 
-_BYTE = 8
 _PRODUCT = "MatMulNBits"
 
 
@@ -97,7 +97,7 @@ def product(facts: "ModelFacts", node: "onnx.NodeProto") -> "Nodes":
     if order or bits not in (2, 4, 8) or size < 1:
         return None
     blocks = -(-k // size)
-    codes = _unpacked(packed.reshape(n, blocks, -1), bits)[:, :, :size].astype(np.int32)
+    codes = unpacked(packed.reshape(n, blocks, -1), bits)[:, :, :size].astype(np.int32)
     steps = codes.astype(np.float32) - _zero_points(zero, bits, (n, blocks))[:, :, None]
     real = steps * scale.astype(np.float32).reshape(n, blocks, 1)
     w = NodeWriter(facts=facts, node=node)
@@ -116,13 +116,5 @@ def _zero_points(
     if zero is None:
         return np.full(shape, 1 << (bits - 1), np.float32)
     if zero.dtype == np.uint8:
-        return _unpacked(zero.reshape(shape[0], -1), bits)[:, : shape[1]].astype(np.float32)
+        return unpacked(zero.reshape(shape[0], -1), bits)[:, : shape[1]].astype(np.float32)
     return zero.astype(np.float32).reshape(shape)
-
-
-def _unpacked(packed: "NDArray[np.generic]", bits: int) -> "NDArray[np.uint8]":
-    """The codes of bytes, the lowest bits of each first, along the last axis."""
-    shifts = np.arange(0, _BYTE, bits, dtype=np.uint8)
-    codes = (packed.astype(np.uint8)[..., None] >> shifts) & np.uint8((1 << bits) - 1)
-    found: NDArray[np.uint8] = codes.reshape(*packed.shape[:-1], -1)
-    return found

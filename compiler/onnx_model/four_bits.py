@@ -36,8 +36,14 @@ def hold(weights: NDArray[np.generic]) -> bool:
     return bool(weights.min() >= LEAST and weights.max() <= MOST)
 
 
-def unpacked(pairs: NDArray[np.uint8], count: int) -> NDArray[np.int8]:
-    """So many codes, of two's complement, the lower one of a byte first; (count,)."""
-    both = np.stack([pairs << 4, pairs], axis=-1).astype(np.uint8).view(np.int8) >> NARROW_BITS
-    found: NDArray[np.int8] = both.reshape(-1)[:count]
+def unpacked(packed: NDArray[np.generic], bits: int = NARROW_BITS) -> NDArray[np.uint8]:
+    """The codes of bytes, the lowest bits of each first, along the last axis."""
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    codes = (packed.astype(np.uint8)[..., None] >> shifts) & np.uint8((1 << bits) - 1)
+    found: NDArray[np.uint8] = codes.reshape(*packed.shape[:-1], -1)
     return found
+
+
+def signed(codes: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """What codes of four bits are in two's complement."""
+    return (codes.view(np.int8) ^ np.int8(-LEAST)) + np.int8(LEAST)

@@ -13,16 +13,8 @@ from numpy.typing import NDArray
 
 from edgekiln.compiler.onnx_model.four_bits import NARROW_BITS, pay
 from edgekiln.compiler.onnx_model.weight_blocks import MOST_FACTOR
-from edgekiln.compiler.quantization.products import (
-    ModelWeights,
-    RoundedWeights,
-    from_rows,
-    in_rows,
-    most_code,
-    products,
-    real_weights,
-)
-from edgekiln.compiler.quantization.weight_scales import mse_scales
+from edgekiln.compiler.quantization.products import RoundedWeights, most_code
+from edgekiln.compiler.quantization.weight_scales import RoundedRows, mse_scales, rounded_by
 
 if TYPE_CHECKING:
     import onnx
@@ -43,25 +35,16 @@ def rounded_in_blocks(
         quantized: what `quantize` made of it.
         size: of a block, of the weights of an output in their order.
     """
-    floats, codes, names = ModelWeights(real), ModelWeights(quantized), real_weights(real)
-    found = {}
-    for product in products(quantized):
-        weights = floats[names[product.name]]
-        if not are_matrices(weights.shape, size):
-            continue
-        rows, bias = in_rows(weights, product.axis), codes.bias(product)
-        rounded, scale = _rounded(rows, size, codes.least_scales(product, bias))
-        found[product.name] = RoundedWeights(
-            codes=from_rows(rounded, weights.shape, product.axis).astype(np.int8),
-            scale=scale,
-            bias=bias,
-        )
-    return found
+
+    def rounding(
+        shape: tuple[int, ...], rows: NDArray[np.float64], least: NDArray[np.float32]
+    ) -> RoundedRows | None:
+        return _rounded(rows, size, least) if are_matrices(shape, size) else None
+
+    return rounded_by(real, quantized, rounding)
 
 
-def _rounded(
-    rows: NDArray[np.float64], size: int, least: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _rounded(rows: NDArray[np.float64], size: int, least: NDArray[np.float32]) -> RoundedRows:
     """The codes of real weights (channels, k), and each channel's scale."""
     channels, k = rows.shape
     count = -(-k // size)

@@ -31,6 +31,7 @@ class LayerChange(NamedTuple):
     make: Callable[[Scheme, frozenset[str]], Scheme]  # by the names of their nodes
     more: int  # that they take
     cost: Callable[[QuantizedUnit], int]  # of a layer, before that
+    suits: Callable[[Scheme, str], bool] = lambda *_: True  # a layer, by its name
 
 
 def _time(unit: QuantizedUnit) -> int:
@@ -45,8 +46,9 @@ WIDENED = LayerChange(
 )
 # They take more memory, and no more time.
 WHOLE_WEIGHTS = LayerChange(
-    "with weights of 8 bits", Scheme.with_whole_weights, 1, lambda unit: unit.weights
-)
+    "with weights of 8 bits", Scheme.with_whole_weights, 1, lambda unit: unit.weights,
+    Scheme.has_few_bits,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +91,8 @@ def cheapest(
         What loses least when no set of layers suffices, all but one of them included; None where
         there is but one.
     """
-    few = change is WHOLE_WEIGHTS
     layers = {
-        unit.name: unit
-        for unit in units(base.scheme)
-        if not few or base.scheme.has_few_bits(unit.name)
+        unit.name: unit for unit in units(base.scheme) if change.suits(base.scheme, unit.name)
     }
     noise = {name: 10.0 ** (-each_db / 10.0) for name, each_db in base.signal_db.items()}
     by_noise = sorted(layers, key=lambda name: -noise[name])

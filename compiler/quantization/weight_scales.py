@@ -30,6 +30,10 @@ _LEAST_SHARE = 0.5  # of the largest weight: neither 8 nor 4 bits want a smaller
 _CANDIDATES = 51
 
 
+# Codes (channels, k), and the scale of each channel.
+RoundedRows = tuple[NDArray[np.generic], NDArray[np.float32]]
+# The shape of weights, they in rows, and each channel's least scale; None leaves them alone.
+Rounding = Callable[[tuple[int, ...], NDArray[np.float64], NDArray[np.float32]], RoundedRows | None]
 # Real weights, (channels, …), and the largest code → the scale of each channel.
 Scales = Callable[[NDArray[np.float64], int], NDArray[np.float32]]
 
@@ -83,24 +87,38 @@ def rounded_anew(
         scales: `peak_scales` or `mse_scales`.
         bits: of a weight, where it is not too few for a layer's.
     """
-    floats, codes, names = ModelWeights(real), ModelWeights(quantized), real_weights(real)
-    found = {}
-    for product in products(quantized):
-        weights = floats[names[product.name]]
-        rows = in_rows(weights, product.axis)
-        largest = most_code(bits_of(weights.shape, bits, WEIGHT_BITS))
-        bias = codes.bias(product)
-        least = codes.least_scales(product, bias)
+
+    def rounding(
+        shape: tuple[int, ...], rows: NDArray[np.float64], least: NDArray[np.float32]
+    ) -> RoundedRows:
+        largest = most_code(bits_of(shape, bits, WEIGHT_BITS))
         # A bias that is large beside its weights takes resolution from them, not from itself; one
         # without weights has all of it.
         weighs = np.abs(rows).max(axis=1) >= largest * LEAST_SCALE
         scale = np.where(weighs, np.maximum(scales(rows, largest), least), least)
-        rounded = np.clip(np.rint(rows / scale[:, None].astype(np.float64)), -largest, largest)
-        found[product.name] = RoundedWeights(
-            codes=from_rows(rounded, weights.shape, product.axis).astype(np.int8),
-            scale=scale,
-            bias=bias,
-        )
+        codes = np.clip(np.rint(rows / scale[:, None].astype(np.float64)), -largest, largest)
+        return codes, scale
+
+    return rounded_by(real, quantized, rounding)
+
+
+def rounded_by(
+    real: "onnx.ModelProto", quantized: "onnx.ModelProto", rounding: Rounding
+) -> dict[str, RoundedWeights]:
+    """What a rounding makes of the weights of each product, by the node's name; without those that
+    it leaves alone.
+    """
+    floats, codes, names = ModelWeights(real), ModelWeights(quantized), real_weights(real)
+    found = {}
+    for product in products(quantized):
+        weights, bias = floats[names[product.name]], codes.bias(product)
+        rows, least = in_rows(weights, product.axis), codes.least_scales(product, bias)
+        made = rounding(weights.shape, rows, least)
+        if made is not None:
+            rounded = from_rows(made[0], weights.shape, product.axis)
+            found[product.name] = RoundedWeights(
+                codes=rounded.astype(np.int8), scale=made[1], bias=bias
+            )
     return found
 
 

@@ -1,7 +1,7 @@
 """Slim: a module and its narrower forms, which share its weights, trained together."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -159,7 +159,9 @@ class SlimStage(TrainingStage):
         """Raises UnsupportedError, ConfigError: there are not so many forms."""
         from edgekiln.compiler.stages.slimmable import Slimmable
 
-        forms = [self._form(context, share) for share in self.shares[1:]]
+        blocks = () if self.by == "width" else self._blocks(context)
+        groups = self._groups(context, context.module) if self.by == "width" else None
+        forms = [self._form(context, share, blocks, groups) for share in self.shares[1:]]
         sizes = [_elements(each) for each in (context.module, *(f.network for f in forms))]
         if len(set(sizes)) < len(sizes):
             raise ConfigError(
@@ -169,21 +171,27 @@ class SlimStage(TrainingStage):
             )
         return Slimmable(context.module, forms, _distance(objective))
 
-    def _form(self, context: "TrainingContext", share: float) -> "NarrowForm":
-        """The form that has this share. Raises UnsupportedError: nothing can be left out."""
+    def _form(
+        self, context: "TrainingContext", share: float, blocks: Sequence[str],
+        groups: "Sequence[ChannelGroup] | None",
+    ) -> "NarrowForm":  # fmt: skip
+        """The form that has this share.
+
+        Args:
+            blocks: that may be left out.
+            groups: of channels; None: those of what is left of the network.
+        """
         from edgekiln.compiler.stages.slimmable import left_out, narrow_form
         from edgekiln.models.copies import copied
         from edgekiln.models.depth import remove_blocks
 
-        without: list[str] = []
-        if self.by != "width":
-            without = left_out(context.module, self._blocks(context), share)
-        shallow = copied(context.module)
-        remove_blocks(shallow, without)
-        groups = [] if self.by == "depth" else self._groups(context, shallow)
-        channels = 1.0 if self.by == "depth" else share
+        without = left_out(context.module, blocks, share)
+        if groups is None and self.by == "both":
+            shallow = copied(context.module)
+            remove_blocks(shallow, without)
+            groups = self._groups(context, shallow)
         return narrow_form(
-            context.module, context.samples, groups, channels, self.channel_multiple, without
+            context.module, context.samples, groups or (), share, self.channel_multiple, without
         )
 
     def _blocks(self, context: "TrainingContext") -> tuple[str, ...]:

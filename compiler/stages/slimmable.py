@@ -117,7 +117,7 @@ def narrow_form(
 
     Args:
         groups: of the network without those blocks.
-        share: of the channels, in (0, 1]; what stays is rounded to whole multiples.
+        share: of the channels, in (0, 1); what stays is rounded to whole multiples.
         multiple: of channels, so that they fill the targets' vectors; groups of no more stay whole.
         without: the names of blocks in whose place there is nothing.
     """
@@ -129,7 +129,7 @@ def narrow_form(
             numbers = torch.arange(parameter.numel(), dtype=torch.float64)
             parameter.copy_(numbers.reshape(parameter.shape))
     graph = ChannelGraph(network, in_float64(samples))
-    for group in groups if share < 1 else ():
+    for group in groups:
         if gone := behind(group, share, multiple):
             graph.cut(group, gone)
     places = {name: p.detach().long() for name, p in network.named_parameters()}

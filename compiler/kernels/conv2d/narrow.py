@@ -46,15 +46,20 @@ class NarrowLayout:
 
     Args:
         plan: whose weights they are.
+        codes: they, in the order in which the plan's loops read them.
         lane: codes of a lane of a block, those that fill up the block's last unit included.
         half: bytes of a unit; 0: words are units.
-        pairs: whether codes are widened to 16 bits.
     """
 
     plan: Packing
+    codes: NDArray[np.generic]
     lane: int
     half: int
-    pairs: bool
+
+    @property
+    def pairs(self) -> bool:
+        """Whether codes are widened to 16 bits."""
+        return self.codes.dtype == np.int16
 
     @property
     def unit(self) -> int:
@@ -67,16 +72,15 @@ class NarrowLayout:
         return "int16" if self.pairs else "int8"
 
     def arrays(self) -> list[NDArray[np.generic]]:
-        """The constant: the weights in the order in which the plan's loops read them."""
-        plan, codes = self.plan, self.plan.packed_weights()
+        """The constant."""
+        plan, codes = self.plan, self.codes
         assert codes.min() >= LEAST
         assert codes.max() <= MOST
         nibbles = (codes.astype(np.int32) - LEAST).astype(np.uint32)
-        stored = plan.stored_taps * plan.stored_steps * plan.mk.k_step
         parts, at = [], 0
         for block in list(plan.layout) * plan.conv.groups:
             for _ in range(block.count):
-                of_block = nibbles[at : at + block.channels * stored]
+                of_block = nibbles[at : at + block.channels * plan.lane_weights]
                 whole = np.zeros(block.channels * self.lane, np.uint32)
                 whole[: len(of_block)] = of_block
                 parts.append(self._joined(whole))
@@ -86,8 +90,7 @@ class NarrowLayout:
     def decoder(self, constants: Sequence[Buffer]) -> "Decoder":
         """Declare the memory of a decoded block."""
         plan, whole = self.plan, decodes_once(self.plan)
-        most = max(block.channels for block in plan.layout)
-        lanes = plan.conv.groups * plan.group_lanes if whole else most
+        lanes = plan.conv.groups * plan.group_lanes if whole else plan.most_channels
         # As vectors of weights are read; words where there are none.
         memory = scratch(self.dtype, lanes * self.lane, 4 * plan.mk.register)
         return Decoder(self, constants[0], memory, whole)
@@ -119,23 +122,22 @@ def decodes_once(plan: Packing) -> bool:
     """Whether all weights are decoded before the first item: where blocks would be for each strip
     of pixels, and there are few.
     """
-    weights = plan.oc * plan.conv.groups * plan.stored_taps * plan.stored_steps * plan.mk.k_step
+    weights = plan.oc * plan.conv.groups * plan.lane_weights
     return plan.repeats_blocks and weights * 2 <= MOST_WHOLE_BYTES
 
 
 def layout_of(plan: Packing) -> NarrowLayout:
     """The layout that suits a plan's blocks and its chip's vectors."""
-    mk, pairs = plan.mk, plan.packed_weights().dtype == np.int16
-    stored = plan.stored_taps * plan.stored_steps * mk.k_step
+    mk, codes, stored = plan.mk, plan.packed_weights(), plan.lane_weights
     channels = [block.channels for block in plan.layout]
     if not mk.byte_lanes:
-        return NarrowLayout(plan, _filled(stored, _WORD_CODES), 0, pairs)
+        return NarrowLayout(plan, codes, _filled(stored, _WORD_CODES), 0)
     # The widest vector that leaves few codes over.
     for half in mk.byte_lanes:
         lane = _filled(stored, 2 * half // math.gcd(2 * half, *channels))
         if lane - stored <= stored * _MOST_FILLED or half == mk.byte_lanes[-1]:
             break
-    return NarrowLayout(plan, lane, half, pairs)
+    return NarrowLayout(plan, codes, lane, half)
 
 
 def _filled(codes: int, whole: int) -> int:
@@ -182,11 +184,10 @@ class Decoder:
         """Emit the decoding of a unit."""
         half, dtype = self.layout.half, self.layout.dtype
         if half:
-            both = load(self.packed, source, half)
-            four, mask = (splat(const(n, "uint8"), half) for n in (4, 15))
             offset = splat(const(-LEAST, dtype), half)
-            for at, nibbles in ((0, both & mask), (half, both >> four)):
-                store(self.decoded, to + at, cast(nibbles, dtype, half) - offset, half)
+            pairs = load(self.packed, source, half)
+            for i, nibbles in enumerate(lower_and_upper(pairs, half)):
+                store(self.decoded, to + i * half, cast(nibbles, dtype, half) - offset, half)
             return
         word = let(reinterpret(load(self.packed, source), "uint32"))
         if self.layout.pairs:
@@ -197,6 +198,12 @@ class Decoder:
             for i in range(2):
                 four_codes = _signed(_shifted(word, 4 * i), 0x0F0F0F0F, 0x80808080, 0x08080808)
                 store(self.decoded, to + 4 * i, reinterpret(four_codes, dtype, 4), 4)
+
+
+def lower_and_upper(pairs: Expr, lanes: int) -> tuple[Expr, Expr]:
+    """Return the lower and the upper four bits of bytes, uint8 × lanes each."""
+    four, mask = (splat(const(number, "uint8"), lanes) for number in (4, 15))
+    return pairs & mask, pairs >> four
 
 
 def _shifted(word: Expr, bits: int) -> Expr:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekiln.compiler.kernels.channels import pack_weights
+from edgekiln.compiler.kernels.conv2d.narrow import lower_and_upper
 from edgekiln.compiler.kernels.conv2d.plan import Channels, Packing
 from edgekiln.compiler.kernels.conv2d.spec import ConvolutionSpec
 from edgekiln.compiler.kernels.tir import let, repeat, scratch, store
@@ -63,25 +64,17 @@ class BlockedWeights:
         codes[:, : weights.shape[1]] = found.codes
         steps = codes.reshape(len(weights), -1, 2, width)
         arrays = [self._packed(steps[:, :, 0] | steps[:, :, 1] << 4)]
-        if self.floats:
-            return [*arrays, self._by_lane(found.factors), self._by_lane(found.zeros)]
-        return [*arrays, self._packed(np.repeat(found.factors[:, :, None], width, axis=2))]
+        of_blocks = (found.factors, found.zeros) if self.floats else (found.factors,)
+        return arrays + [self._packed(np.repeat(n[:, :, None], width, axis=2)) for n in of_blocks]
 
     def _packed(self, steps: NDArray[np.generic]) -> NDArray[np.generic]:
         """(channels, steps, k_step) as [block of channels][step][vector][lane][k_step]."""
         return pack_weights(steps, self.plan.layout, self.plan.mk)
 
-    def _by_lane(self, rows: NDArray[np.generic]) -> NDArray[np.generic]:
-        """(channels, blocks) as [block of channels][block of k][vector][lane]; floats have one
-        weight a step.
-        """
-        return self._packed(rows[:, :, None])
-
     def decoder(self, constants: Sequence[Buffer]) -> "BlockDecoder":
         """Declare the memory of a decoded block."""
-        most = max(block.channels for block in self.plan.layout)
         dtype = "float32" if self.floats else "int8"
-        elements = most * self.count * self.size
+        elements = self.plan.most_channels * self.count * self.size
         memory = scratch(dtype, elements, 4 * self.plan.mk.register)
         return BlockDecoder(self, tuple(constants), memory)
 
@@ -112,8 +105,7 @@ class BlockDecoder:
                 with repeat(layout.pairs) as pair:
                     step = let(first + pair)
                     both = let(load(self.constants[0], stored + step * row + lane, n))
-                    four, mask = (splat(const(number, "uint8"), n) for number in (4, 15))
-                    for i, code in enumerate((both & mask, both >> four)):
+                    for i, code in enumerate(lower_and_upper(both, n)):
                         store(self.decoded, (step * 2 + i) * row + lane, value(code), n)
                 lane += n
         return replace(channels, weights=0)

@@ -75,7 +75,7 @@ def _with_decoding(
         times: how often all weights are decoded.
         item_bytes: of a decoded weight.
     """
-    channel = plan.stored_taps * plan.stored_steps * plan.mk.k_step
+    channel = plan.lane_weights
     cycles = times * channel * plan.oc * plan.conv.groups * _code_cycles(plan.mk)
 
     def block_bytes(tile: Tile) -> int:

@@ -98,6 +98,16 @@ class Packing:
         """Taps whose weights lie in memory."""
         return self.taps
 
+    @property
+    def lane_weights(self) -> int:
+        """Weights that lie in memory for each lane of a block."""
+        return self.stored_taps * self.stored_steps * self.mk.k_step
+
+    @property
+    def most_channels(self) -> int:
+        """Channels of the largest block."""
+        return max(block.channels for block in self.layout)
+
     def stored_channels(self, number: int) -> int:
         """Channels that lie in memory side by side, of the number-th kind of block."""
         return self.layout[number].channels
@@ -147,7 +157,6 @@ class Packing:
         """
         lane = done = 0
         count = sum(block.count for block in self.layout)
-        block_bytes = self.stored_taps * self.stored_steps * self.mk.k_step
         with repeat(self.conv.groups) as g:
             for kind, block in enumerate(self.layout):
                 with _some_blocks(block.count, done, share) as i:
@@ -157,7 +166,7 @@ class Packing:
                         block=block,
                         number=g * count + i + done,
                         x_offset=g * self.ic,
-                        weights=let(at * block_bytes),
+                        weights=let(at * self.lane_weights),
                         lane=at,
                         y_channel=let(g * self.oc + i * block.channels + block.vectors[0].start),
                         step_bytes=self.stored_channels(kind) * self.mk.k_step,

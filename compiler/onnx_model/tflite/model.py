@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekiln.compiler.onnx_model.four_bits import unpacked
+from edgekiln.compiler.onnx_model.four_bits import signed, unpacked
 from edgekiln.compiler.onnx_model.tflite import schema
 from edgekiln.compiler.onnx_model.tflite.opcodes import NAMES
 from edgekiln.compiler.onnx_model.tflite.wire import FileTable, NoTablesError, root
@@ -244,7 +244,7 @@ class _ModelReader:
         if dtype == _FOUR_BITS:
             if raw.size != (math.prod(shape) + 1) // 2:
                 raise NoTablesError(f"tensor {name!r} has {raw.size} bytes for {shape} of {dtype}")
-            return unpacked(raw.view(np.uint8), math.prod(shape)).reshape(shape)
+            return signed(unpacked(raw.view(np.uint8))[: math.prod(shape)]).reshape(shape)
         if dtype not in _DTYPES:
             raise UnsupportedError(
                 f"{self.where}: tensor {name!r} holds {dtype}",
